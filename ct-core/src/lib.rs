@@ -1,0 +1,5 @@
+//! Energy and carbon of Slurm jobs, as values.
+//!
+//! No Slurm headers, no printing, no unsafe code.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
