@@ -1,5 +1,25 @@
 //! Energy and carbon of Slurm jobs, as values.
 //!
-//! No Slurm headers, no printing, no unsafe code.
+//! The modules follow the data: [`source`] reads meters into a [`sample`], [`attribution`] splits
+//! the difference of two samples among jobs, [`energy`] adds it up by component and hour,
+//! [`carbon`] turns joules into grams, [`prediction`] looks ahead, and [`log`], [`record`] and
+//! [`ledger`] write down what came out. [`job`] is the state of one tracked job between its start
+//! and its end. Beside the flow stand what everybody needs: [`units`], [`slurm`], [`option`],
+//! [`config`] and [`protocol`].
+//!
+//! This crate knows nothing of Slurm's headers, prints nothing and holds no unsafe code.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+
+pub mod carbon;
+pub mod config;
+pub mod energy;
+pub mod ledger;
+pub mod log;
+pub mod option;
+pub mod prediction;
+pub mod protocol;
+pub mod record;
+pub mod slurm;
+pub mod suggest;
+pub mod units;

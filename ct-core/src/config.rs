@@ -1,0 +1,242 @@
+//! carbontracker.toml: one file for the plugin, the daemon and the reports.
+//!
+//! Text comes in, a [`Config`] with every default filled in goes out. An unknown key is an error
+//! that names the nearest known one; a missing default file means defaults, a missing named file is
+//! an error.
+
+mod check;
+mod sections;
+
+pub use sections::{
+    Attribution, Carbon, IdleWatts, Ledger, Limits, Node, Paths, Policy, Power, Switch, Track,
+};
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::option::OptionError;
+
+/// Where the configuration is looked for when no path is given.
+pub const DEFAULT_PATH: &str = "/etc/carbontracker/carbontracker.toml";
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The daemon on each node.
+    pub node: Node,
+    /// Where the kernel's trees are.
+    pub path: Paths,
+    /// Which jobs are tracked, and with what.
+    pub track: Track,
+    /// How a node's energy is split.
+    pub attribution: Attribution,
+    /// Power model and PUE.
+    pub power: Power,
+    /// Carbon intensity and other factors.
+    pub carbon: Carbon,
+    /// The ledger.
+    pub ledger: Ledger,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read configuration {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not TOML, or a value of the wrong type.
+    #[error("configuration {}: {message}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What the TOML reader says, with line and column.
+        message: String,
+    },
+    /// A key that does not exist.
+    #[error("configuration {}: unknown key {key:?}{}", path.display(), hint(.nearest))]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// Section and key.
+        key: String,
+        /// The key that was probably meant.
+        nearest: Option<String>,
+    },
+    /// A site default that the option would refuse.
+    #[error("configuration {}: track.options.{source}", path.display())]
+    Option {
+        /// The file.
+        path: PathBuf,
+        /// Why, beginning with the key.
+        source: OptionError,
+    },
+    /// A value that its key does not allow.
+    #[error("configuration {}: {key} is {value}, expected {expected}", path.display())]
+    BadValue {
+        /// The file.
+        path: PathBuf,
+        /// Section and key.
+        key: String,
+        /// The value.
+        value: String,
+        /// What is allowed.
+        expected: String,
+    },
+}
+
+fn hint(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|n| format!(" (did you mean {n:?}?)")).unwrap_or_default()
+}
+
+impl Config {
+    /// Reads the configuration at `path`, or the default file if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`]; a missing default file is none.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let (file, named) = path.map_or((Path::new(DEFAULT_PATH), false), |p| (p, true));
+        match fs::read_to_string(file) {
+            Ok(text) => Self::parse(&text, file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !named => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read { path: file.to_owned(), source }),
+        }
+    }
+
+    /// Reads a configuration from its text; `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let parse_error = |e: toml::de::Error| ConfigError::Parse {
+            path: path.to_owned(),
+            message: e.to_string().trim_end().to_owned(),
+        };
+        let table: toml::Table = text.parse().map_err(parse_error)?;
+        check::known_keys(&table, path)?;
+        let config: Self = toml::from_str(text).map_err(parse_error)?;
+        check::values(&config, path)?;
+        Ok(config)
+    }
+
+    /// Replaces `%n` (node) and `%h` (host) in every path the daemon uses.
+    #[must_use]
+    pub fn for_node(mut self, node: &str, host: &str) -> Self {
+        let replace = |p: &mut PathBuf| {
+            let text = p.to_string_lossy().replace("%n", node).replace("%h", host);
+            *p = PathBuf::from(text);
+        };
+        for p in [
+            &mut self.node.run_dir,
+            &mut self.node.state_dir,
+            &mut self.path.sysfs,
+            &mut self.path.procfs,
+            &mut self.path.cgroupfs,
+            &mut self.ledger.dir,
+        ] {
+            replace(p);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("c.toml")).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_means_the_documented_defaults() {
+        let config = parse("").unwrap();
+        assert_eq!(config, Config::default());
+        assert_eq!(config.node.run_dir, Path::new("/run/carbontracker"));
+        assert_eq!(config.node.state_dir, Path::new("/var/lib/carbontracker"));
+        assert_eq!(config.ledger.dir, Path::new("/var/spool/carbontracker/ledger"));
+        assert_eq!(config.power.pue, None);
+        assert!(!config.track.default.is_on());
+    }
+
+    #[test]
+    fn every_key_of_the_design_is_read() {
+        let config = parse(
+            r#"
+            [node]
+            service_user = "ct"
+            run_dir = "/run/ct/%n"
+            state_dir = "/s"
+            sample_idle_s = 30
+            nvml_library = "/x/libnvidia-ml.so.1"
+            [path]
+            sysfs = "/a"
+            procfs = "/b"
+            cgroupfs = "/c"
+            [track]
+            default = "on"
+            allow_stop = false
+            options = { update_interval = 5, log_dir = "x" }
+            limits = { update_interval_min_s = 1 }
+            [attribution]
+            policy = "allocated"
+            idle_w = { cpu = 40, gpu = 20.5 }
+            [power]
+            pue = 1.2
+            cpu_tdp_watts = 200
+            cpu_idle_watts = 20
+            [carbon]
+            intensity_g_per_kwh = 143.3
+            zone = "DK"
+            embodied_g_per_node_hour = 5
+            water_l_per_kwh = 1.8
+            [ledger]
+            dir = "/l"
+            cluster = "lab"
+            "#,
+        )
+        .unwrap()
+        .for_node("n1", "h1");
+        assert_eq!(config.node.run_dir, Path::new("/run/ct/n1"));
+        assert_eq!(config.track.options().unwrap().get("update_interval"), Some("5"));
+        assert_eq!(config.attribution.policy, Policy::Allocated);
+        assert_eq!(config.carbon.intensity_g_per_kwh, Some(143.3));
+    }
+
+    #[test]
+    fn refusals_say_where_what_and_how_to_mend_it() {
+        for (text, parts) in [
+            ("[node]\nrundir = 1", &["unknown key \"node.rundir\"", "\"node.run_dir\""][..]),
+            ("[nodes]", &["unknown key \"nodes\"", "\"node\""]),
+            ("x = 1", &["unknown key \"x\""]),
+            ("[track.limits]\nfoo = 1", &["unknown key \"track.limits.foo\""]),
+            ("[power]\npue = 0.5", &["power.pue is 0.5", "1"]),
+            ("[power]\npue = \"a\"", &["line 2"]),
+            ("[track.options]\nepochs = 0", &["track.options.epochs", "whole number"]),
+            ("[carbon]\ncountry = \"DK\"", &["carbon.country", "not available in this version"]),
+            ("[carbon]\nintensity_g_per_kwh = -1", &["carbon.intensity_g_per_kwh is -1"]),
+            ("[", &["line 1"]),
+        ] {
+            let message = parse(text).unwrap_err();
+            for part in parts {
+                assert!(message.contains(part), "{text:?}: {message:?} lacks {part:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_named_file_is_an_error() {
+        assert!(Config::load(Some(Path::new("/nonexistent/c.toml"))).is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! Which keys exist and which values they allow.
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::{Config, ConfigError};
+use crate::suggest::nearest;
+
+/// Sections and their keys; `track.options` holds the option's own keys and is checked by them.
+const KNOWN: &[(&str, &[&str])] = &[
+    ("node", &["service_user", "run_dir", "state_dir", "sample_idle_s", "nvml_library"]),
+    ("path", &["sysfs", "procfs", "cgroupfs"]),
+    ("track", &["default", "options", "limits", "allow_stop"]),
+    ("track.limits", &["update_interval_min_s"]),
+    ("attribution", &["policy", "idle_w"]),
+    ("attribution.idle_w", &["cpu", "dram", "gpu", "rest"]),
+    ("power", &["pue", "cpu_tdp_watts", "cpu_idle_watts"]),
+    (
+        "carbon",
+        &[
+            "intensity_g_per_kwh",
+            "zone",
+            "country",
+            "series_file",
+            "embodied_g_per_node_hour",
+            "water_l_per_kwh",
+        ],
+    ),
+    ("ledger", &["dir", "cluster"]),
+];
+
+pub(super) fn known_keys(table: &Table, path: &Path) -> Result<(), ConfigError> {
+    let sections: Vec<&str> = KNOWN.iter().map(|(s, _)| *s).filter(|s| !s.contains('.')).collect();
+    for (name, value) in table {
+        if !sections.contains(&name.as_str()) {
+            return Err(unknown(path, "", name, &sections));
+        }
+        known_section(name, value, path)?;
+    }
+    Ok(())
+}
+
+fn known_section(name: &str, value: &Value, path: &Path) -> Result<(), ConfigError> {
+    let (Some((_, keys)), Value::Table(table)) = (KNOWN.iter().find(|(s, _)| *s == name), value)
+    else {
+        return Ok(());
+    };
+    for (key, value) in table {
+        if !keys.contains(&key.as_str()) {
+            return Err(unknown(path, &format!("{name}."), key, keys));
+        }
+        known_section(&format!("{name}.{key}"), value, path)?;
+    }
+    Ok(())
+}
+
+fn unknown(path: &Path, prefix: &str, key: &str, known: &[&str]) -> ConfigError {
+    ConfigError::UnknownKey {
+        path: path.to_owned(),
+        key: format!("{prefix}{key}"),
+        nearest: nearest(key, known.iter().copied()).map(|n| format!("{prefix}{n}")),
+    }
+}
+
+pub(super) fn values(config: &Config, path: &Path) -> Result<(), ConfigError> {
+    let bad = |key: &str, value: String, expected: &str| {
+        Err(ConfigError::BadValue {
+            path: path.to_owned(),
+            key: key.to_owned(),
+            value,
+            expected: expected.to_owned(),
+        })
+    };
+    if let Err(source) = config.track.options() {
+        return Err(ConfigError::Option { path: path.to_owned(), source });
+    }
+    if let Some(pue) = config.power.pue.filter(|p| !(p.is_finite() && *p >= 1.0)) {
+        return bad("power.pue", pue.to_string(), "a number of at least 1");
+    }
+    for (key, value) in amounts(config) {
+        if let Some(v) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
+            return bad(key, v.to_string(), "a number of at least 0");
+        }
+    }
+    let seconds = [
+        ("node.sample_idle_s", config.node.sample_idle_s),
+        ("track.limits.update_interval_min_s", config.track.limits.update_interval_min_s),
+    ];
+    for (key, value) in seconds {
+        if !(0.1..=3600.0).contains(&value) {
+            return bad(key, value.to_string(), "a number of seconds from 0.1 to 3600");
+        }
+    }
+    let later = "to be left out: not available in this version";
+    if let Some(country) = &config.carbon.country {
+        return bad("carbon.country", format!("{country:?}"), later);
+    }
+    if let Some(file) = &config.carbon.series_file {
+        return bad("carbon.series_file", format!("{:?}", file.display().to_string()), later);
+    }
+    if config.track.allow_stop {
+        return bad("track.allow_stop", "true".to_owned(), "false: not available in this version");
+    }
+    Ok(())
+}
+
+fn amounts(config: &Config) -> [(&'static str, Option<f64>); 9] {
+    let idle = &config.attribution.idle_w;
+    [
+        ("attribution.idle_w.cpu", idle.cpu),
+        ("attribution.idle_w.dram", idle.dram),
+        ("attribution.idle_w.gpu", idle.gpu),
+        ("attribution.idle_w.rest", idle.rest),
+        ("power.cpu_tdp_watts", config.power.cpu_tdp_watts),
+        ("power.cpu_idle_watts", config.power.cpu_idle_watts),
+        ("carbon.intensity_g_per_kwh", config.carbon.intensity_g_per_kwh),
+        ("carbon.embodied_g_per_node_hour", config.carbon.embodied_g_per_node_hour),
+        ("carbon.water_l_per_kwh", config.carbon.water_l_per_kwh),
+    ]
+}

@@ -1,0 +1,3 @@
+//! The ledger: append-only files by month and node, one line a record.
+
+pub mod writer;

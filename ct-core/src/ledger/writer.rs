@@ -1,0 +1,1 @@
+//! Appends records to the ledger.

@@ -1,0 +1,136 @@
+//! The sentence that lists the devices of each component.
+
+use std::borrow::Cow;
+
+use super::line::find;
+
+const MARK: &[u8] = b" with device(s) ";
+const NAMES: [&str; 4] = ["gpu", "cpu", "dram", "rest"];
+
+/// The devices of one component, as the log names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Devices<'a> {
+    /// Component in lower case: `gpu`, `cpu`.
+    pub component: &'static str,
+    /// Names as the driver gives them; a name that contains `, ` is cut there, as the text is
+    /// ambiguous.
+    pub names: Vec<Cow<'a, str>>,
+}
+
+impl Devices<'_> {
+    /// How many times the logged mean of a component its whole power is.
+    ///
+    /// One for each device, but for Apple's pair, which is measured as one.
+    pub(super) fn count(&self) -> f64 {
+        let is_apple = self.component == "gpu" && self.names == ["GPU", "ANE"];
+        if is_apple { 1.0 } else { self.names.len().max(1) as f64 }
+    }
+}
+
+/// Reads what follows `The following components were found:`.
+///
+/// One sentence a component, `GPU with device(s) A, B.`, and names may hold dots: a component
+/// starts only where the text starts or a full stop and blanks precede it. Up to 1.0.4 component
+/// names are in lower case.
+pub(super) fn parse_components(text: &[u8]) -> Vec<Devices<'_>> {
+    let mut found: Vec<Devices<'_>> = Vec::new();
+    let mut rest = text;
+    let mut open: Option<(&'static str, usize)> = None;
+    let mut scanned = 0;
+    while let Some(mark) = find(&rest[scanned..], MARK).map(|at| at + scanned) {
+        scanned = mark + MARK.len();
+        let Some((component, start, before)) = component_before(rest, mark) else { continue };
+        if let Some((component, from)) = open.filter(|(_, from)| *from <= before) {
+            found.push(devices(component, &rest[from..before]));
+        }
+        open = Some((component, scanned));
+        debug_assert!(start < scanned);
+    }
+    if let Some((component, from)) = open {
+        rest = rest[from..].trim_ascii_end();
+        found.push(devices(component, rest.strip_suffix(b".").unwrap_or(rest)));
+    }
+    found
+}
+
+/// The component whose name ends at `mark`, where the name starts, and where the text before ends.
+fn component_before(text: &[u8], mark: usize) -> Option<(&'static str, usize, usize)> {
+    let before = &text[..mark];
+    let name = |name: &&&'static str| {
+        let start = before.len().checked_sub(name.len());
+        start.is_some_and(|start| before[start..].eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let component = NAMES.iter().find(name)?;
+    let start = mark - component.len();
+    let blanks = before[..start].trim_ascii_end();
+    match blanks.strip_suffix(b".") {
+        _ if blanks.is_empty() => Some((component, start, 0)),
+        Some(end) if blanks.len() < start => Some((component, start, end.len())),
+        _ => None,
+    }
+}
+
+fn devices<'a>(component: &'static str, text: &'a [u8]) -> Devices<'a> {
+    let mut names = Vec::new();
+    let mut rest = text;
+    while let Some(at) = find(rest, b", ") {
+        names.push(String::from_utf8_lossy(&rest[..at]));
+        rest = &rest[at + 2..];
+    }
+    if !rest.is_empty() || !names.is_empty() {
+        names.push(String::from_utf8_lossy(rest));
+    }
+    Devices { component, names }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Vec<(&'static str, Vec<String>)> {
+        let own = |d: Devices<'_>| {
+            (d.component, d.names.into_iter().map(Cow::into_owned).collect::<Vec<_>>())
+        };
+        parse_components(text.as_bytes()).into_iter().map(own).collect()
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|n| (*n).to_owned()).collect()
+    }
+
+    #[test]
+    fn names_with_dots_are_kept_whole() {
+        assert_eq!(
+            read(" GPU with device(s) Pro V520 rev. 1.2, B. CPU with device(s) i7 @ 3.20GHz."),
+            [("gpu", names(&["Pro V520 rev. 1.2", "B"])), ("cpu", names(&["i7 @ 3.20GHz"]))]
+        );
+        assert_eq!(
+            read(" CPU with device(s) X v2.. GPU with device(s) A."),
+            [("cpu", names(&["X v2."])), ("gpu", names(&["A"]))]
+        );
+    }
+
+    #[test]
+    fn the_oldest_form_is_read() {
+        assert_eq!(
+            read("  gpu with device(s) T4.  cpu with device(s) cpu:0, cpu:1."),
+            [("gpu", names(&["T4"])), ("cpu", names(&["cpu:0", "cpu:1"]))]
+        );
+    }
+
+    #[test]
+    fn what_only_looks_like_a_component_is_part_of_a_name() {
+        assert_eq!(
+            read(" GPU with device(s) fake CPU with device(s) x."),
+            [("gpu", names(&["fake CPU with device(s) x"]))]
+        );
+        assert_eq!(read(" nothing"), []);
+        assert_eq!(read(" GPU with device(s) "), [("gpu", vec![])]);
+    }
+
+    #[test]
+    fn apples_two_names_are_one_reading() {
+        let devices = parse_components(b" GPU with device(s) GPU, ANE. CPU with device(s) a, b.");
+        assert_eq!(devices.iter().map(Devices::count).collect::<Vec<_>>(), [1.0, 2.0]);
+    }
+}

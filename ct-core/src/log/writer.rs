@@ -1,0 +1,1 @@
+//! Writes logs in carbontracker's format.

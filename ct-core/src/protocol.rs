@@ -1,0 +1,224 @@
+//! What the plugin, `ct-track` and ct-noded say to each other: one line of JSON each way.
+//!
+//! A request is `{"v":1,"op":"…",…}`, a reply `{"v":1,"reply":"…",…}`. A connection carries any
+//! number of requests, answered in order. File handles travel beside a `logs` request as
+//! SCM_RIGHTS. Requests are parsed strictly: an unknown field or operation is an error reply. The
+//! peer's credentials, not the message, say who is asking; this module knows only the form.
+
+mod job;
+mod status;
+
+pub use job::{JobEnd, JobFacts, OpenLogs, StepFacts};
+pub use status::JobStatus;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Version of the protocol, the field `v`.
+pub const VERSION: u32 = 1;
+/// Longest message in bytes, newline included.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+/// Name of the socket in `run_dir`.
+pub const SOCKET_NAME: &str = "noded.sock";
+/// Environment variable of a job: path of the socket.
+pub const SOCKET_ENV: &str = "CARBONTRACKER_SOCKET";
+/// Environment variable of a job: its id.
+pub const JOB_ID_ENV: &str = "CARBONTRACKER_JOB_ID";
+
+/// A request to ct-noded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Request {
+    /// Is anybody there? Anybody may ask.
+    Ping {},
+    /// A job starts on this node. Root only.
+    JobStart(Box<JobFacts>),
+    /// A batch step or srun step starts on this node. Root only.
+    StepStart {
+        /// What the step knows of its job.
+        job: Box<JobFacts>,
+        /// What it knows of itself.
+        step: StepFacts,
+    },
+    /// Log files, opened by the job's user; handles come along. The job's user only.
+    Logs {
+        /// Job the files are for.
+        job_id: u32,
+    },
+    /// The last local task of a step ended, or the batch step. Root only.
+    StepEnd {
+        /// Its job.
+        job_id: u32,
+        /// Step name as in `42.batch`, `42.0`.
+        step: String,
+    },
+    /// The job ended on this node. Root only.
+    JobEnd(JobEnd),
+    /// An epoch starts. The job's user.
+    EpochStart {
+        /// Its job.
+        job_id: u32,
+    },
+    /// An epoch ends. The job's user.
+    EpochEnd {
+        /// Its job.
+        job_id: u32,
+    },
+    /// Monitoring of epochs ends early. The job's user.
+    Stop {
+        /// Its job.
+        job_id: u32,
+    },
+    /// How does the job stand? The job's user, or root.
+    Status {
+        /// The job.
+        job_id: u32,
+    },
+}
+
+/// ct-noded's answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reply {
+    /// Done.
+    Ok {},
+    /// Not done.
+    Error {
+        /// Why.
+        message: String,
+    },
+    /// Answer to `ping`.
+    Pong {
+        /// Version of ct-noded.
+        version: String,
+        /// Its process id.
+        pid: u32,
+    },
+    /// Answer to `job_start` and `step_start`.
+    Started {
+        /// Whether the job's owner asked for tracking.
+        tracked: bool,
+        /// The log files that are wanted from this step's user, if any are.
+        open_logs: Option<OpenLogs>,
+    },
+    /// Text for the job's output; empty where there is nothing to say.
+    Text {
+        /// Lines, ending in a newline.
+        text: String,
+        /// Whether the log handles were lost (a restart) and should be passed again.
+        #[serde(default)]
+        need_logs: bool,
+    },
+    /// Answer to `status`.
+    Status(Box<JobStatus>),
+}
+
+/// Why a message was not understood.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// Not JSON, or not an object.
+    #[error("message is not a JSON object")]
+    Json {
+        /// What the JSON reader says.
+        source: serde_json::Error,
+    },
+    /// Another version of the protocol.
+    #[error("message has protocol version {seen}, expected {VERSION}")]
+    Version {
+        /// The version seen, as JSON.
+        seen: String,
+    },
+    /// A field or operation that does not exist, or lacks.
+    #[error("message is not understood")]
+    Form {
+        /// What the JSON reader says.
+        source: serde_json::Error,
+    },
+}
+
+/// A message as one line, newline included.
+///
+/// # Errors
+///
+/// None in practice: requests and replies hold only what JSON can.
+pub fn to_line<T: Serialize>(message: &T) -> Result<String, serde_json::Error> {
+    let mut value = serde_json::to_value(message)?;
+    if let Value::Object(map) = &mut value {
+        map.insert("v".to_owned(), VERSION.into());
+    }
+    Ok(format!("{value}\n"))
+}
+
+/// Reads a request.
+///
+/// # Errors
+///
+/// [`MessageError`], whose text is fit for an error reply.
+pub fn parse_request(line: &[u8]) -> Result<Request, MessageError> {
+    parse(line)
+}
+
+/// Reads a reply.
+///
+/// # Errors
+///
+/// [`MessageError`].
+pub fn parse_reply(line: &[u8]) -> Result<Reply, MessageError> {
+    parse(line)
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Result<T, MessageError> {
+    let json = |source| MessageError::Json { source };
+    let mut map: serde_json::Map<String, Value> = serde_json::from_slice(line).map_err(json)?;
+    match map.remove("v") {
+        Some(Value::Number(v)) if v.as_u64() == Some(u64::from(VERSION)) => {}
+        other => {
+            let seen = other.map_or_else(|| "none".to_owned(), |v| v.to_string());
+            return Err(MessageError::Version { seen: seen.chars().take(40).collect() });
+        }
+    }
+    serde_json::from_value(Value::Object(map)).map_err(|source| MessageError::Form { source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_back_as_they_went() {
+        for request in [
+            Request::Ping {},
+            Request::JobStart(Box::new(JobFacts { job_id: 42, uid: 1000, ..Default::default() })),
+            Request::StepStart {
+                job: Box::default(),
+                step: StepFacts { name: "batch".to_owned(), ..Default::default() },
+            },
+            Request::EpochEnd { job_id: 1 },
+        ] {
+            let line = to_line(&request).unwrap();
+            assert!(line.ends_with("}\n") && line.contains("\"v\":1"), "{line}");
+            assert_eq!(parse_request(line.as_bytes()).unwrap(), request);
+        }
+        let reply = Reply::Text { text: "a\nb\n".to_owned(), need_logs: false };
+        assert_eq!(parse_reply(to_line(&reply).unwrap().as_bytes()).unwrap(), reply);
+    }
+
+    #[test]
+    fn strangers_are_refused_with_the_reason() {
+        for (line, reason) in [
+            ("", "not a JSON object"),
+            ("[]", "not a JSON object"),
+            (r#"{"op":"ping"}"#, "protocol version none"),
+            (r#"{"v":2,"op":"ping"}"#, "protocol version 2"),
+            (r#"{"v":1,"op":"shutdown"}"#, "not understood"),
+            (r#"{"v":1,"op":"status","job_id":-1}"#, "not understood"),
+            (r#"{"v":1,"op":"status","job_id":1,"uid":0}"#, "not understood"),
+        ] {
+            let message = parse_request(line.as_bytes()).unwrap_err().to_string();
+            assert!(message.contains(reason), "{line}: {message}");
+        }
+    }
+}

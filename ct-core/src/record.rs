@@ -1,0 +1,292 @@
+//! The record of one job on one node: a line of the ledger and the `…_carbontracker.json` file.
+//!
+//! Comes from [`crate::job`], goes to [`crate::ledger`]. Energies are those of the IT equipment,
+//! without PUE; the grams include it. Field names, units and meanings are those of LEDGER.md.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::energy::{ByComponent, HourEnergy};
+use crate::units::Microjoules;
+
+/// Version of the record's form, the field `v`.
+pub const VERSION: u32 = 1;
+
+/// What identifies a record: two with equal keys are copies of one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordKey {
+    /// `ClusterName` of slurm.conf.
+    pub cluster: String,
+    /// Raw Slurm job id; 0 for a command run by `ct-track run`.
+    pub job_id: u32,
+    /// Restart count of the job (requeues).
+    pub restart: u32,
+    /// Slurm's node name.
+    pub node: String,
+}
+
+/// One job on one node, from `start` to `end`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`VERSION`].
+    pub v: u32,
+    /// `job`; hourly node lines have `node` and are not of this type.
+    #[serde(default = "kind_job")]
+    pub kind: String,
+    /// `ClusterName` of slurm.conf.
+    pub cluster: String,
+    /// Raw Slurm job id.
+    pub job_id: u32,
+    /// Id of the array the job belongs to.
+    pub array_job_id: Option<u32>,
+    /// Index within the array.
+    pub array_task_id: Option<u32>,
+    /// Id of the heterogeneous job the job belongs to.
+    pub het_job_id: Option<u32>,
+    /// Restart count (requeues).
+    pub restart: u32,
+    /// Slurm's node name.
+    pub node: String,
+    /// Nodes of the job, this one included.
+    pub n_nodes: u32,
+    /// User name, or the uid as text where the node knows no name.
+    pub user: String,
+    /// User id.
+    pub uid: u32,
+    /// Account charged, where known.
+    pub account: Option<String>,
+    /// Partition.
+    pub partition: Option<String>,
+    /// Quality of service.
+    pub qos: Option<String>,
+    /// Job name.
+    pub job_name: Option<String>,
+    /// First instant covered, UTC.
+    #[serde(with = "timestamp")]
+    pub start: DateTime<Utc>,
+    /// Last instant covered, UTC.
+    #[serde(with = "timestamp")]
+    pub end: DateTime<Utc>,
+    /// Seconds between the two by the monotonic clock.
+    pub elapsed_s: f64,
+    /// Slurm's job state in lower case, or `lost`: see [`EndReason`].
+    pub end_reason: EndReason,
+    /// CPUs allocated on this node.
+    pub alloc_cpus: u32,
+    /// Memory allocated on this node, in MB.
+    pub alloc_mem_mb: Option<u64>,
+    /// GPUs held.
+    pub gpus: Vec<GpuShare>,
+    /// Energy charged to the job, in joules.
+    pub energy_j: ByComponent<Microjoules>,
+    /// Of it, the idle part.
+    pub idle_j: ByComponent<Microjoules>,
+    /// Energy of GPUs that were held but not used.
+    pub gpu_unused_j: Microjoules,
+    /// Energy by hour: start of the hour, then joules of cpu, dram, gpu, rest.
+    pub energy_by_hour: Vec<HourEnergy>,
+    /// Power usage effectiveness the grams include.
+    pub pue: f64,
+    /// Carbon intensity the grams were reckoned with.
+    pub intensity: IntensityUsed,
+    /// Operational footprint in gCO2e.
+    pub co2e_g: f64,
+    /// Embodied footprint in gCO2e, where the site gave a factor.
+    pub embodied_g: Option<f64>,
+    /// Water in litres, where the site gave a factor.
+    pub water_l: Option<f64>,
+    /// Epochs; `None` where none were declared or marked.
+    pub epochs: Option<Epochs>,
+    /// The last prediction.
+    pub prediction: Option<Prediction>,
+    /// Where each measured component's joules came from; a component without a meter is absent.
+    pub method: BTreeMap<String, String>,
+    /// Share of the job's time for which its meters answered, 0 to 1.
+    pub coverage: f64,
+    /// Attribution policy.
+    pub attribution: String,
+    /// What is degraded or left out.
+    pub warnings: Vec<String>,
+    /// Whether the job's owner saw it tracked (logs, closing block).
+    #[serde(default)]
+    pub tracked: bool,
+    /// Sum over the job's nodes as the first node saw it; only there, and only for several nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_total: Option<JobTotal>,
+}
+
+fn kind_job() -> String {
+    "job".to_owned()
+}
+
+impl Record {
+    /// The record's identity.
+    pub fn key(&self) -> RecordKey {
+        RecordKey {
+            cluster: self.cluster.clone(),
+            job_id: self.job_id,
+            restart: self.restart,
+            node: self.node.clone(),
+        }
+    }
+
+    /// The record as one line of JSON, newline included.
+    ///
+    /// # Errors
+    ///
+    /// None in practice: every field is a value JSON can hold (floats that are not finite become
+    /// `null`).
+    pub fn to_line(&self) -> Result<String, serde_json::Error> {
+        let mut line = serde_json::to_string(self)?;
+        line.push('\n');
+        Ok(line)
+    }
+}
+
+/// A GPU and the share of it that was held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GpuShare {
+    /// NVML's UUID, or the sysfs identity of other vendors' GPUs.
+    pub uuid: String,
+    /// Model name as the driver gives it.
+    pub name: String,
+    /// Share held: 1 for a whole GPU, slices over slices for a MIG instance.
+    pub share: f64,
+}
+
+/// The intensity that was used, and where it came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IntensityUsed {
+    /// gCO2e per kWh, the energy-weighted mean over the job.
+    pub g_per_kwh: f64,
+    /// Zone it holds for.
+    pub zone: String,
+    /// Who says so, and for when.
+    pub source: String,
+}
+
+/// Epochs of a job.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Epochs {
+    /// Epochs the job's owner declared.
+    pub declared: Option<u32>,
+    /// Epochs that were completed.
+    pub done: u32,
+    /// Energy of each, in joules, all components.
+    pub energy_j: Vec<Microjoules>,
+    /// Duration of each, in seconds.
+    pub duration_s: Vec<f64>,
+}
+
+/// The whole job as predicted from its first epochs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// When it was made, UTC.
+    #[serde(with = "timestamp")]
+    pub at: DateTime<Utc>,
+    /// Epochs it rests on.
+    pub from_epochs: u32,
+    /// Epochs it is for.
+    pub epochs: u32,
+    /// Predicted time in seconds.
+    pub duration_s: f64,
+    /// Predicted energy in joules, without PUE.
+    pub energy_j: f64,
+    /// Predicted footprint in gCO2e, with PUE.
+    pub co2e_g: f64,
+}
+
+/// Sum over the nodes of a job, as its first node saw it when it wrote its record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobTotal {
+    /// Nodes that are in the sum.
+    pub nodes_seen: u32,
+    /// Nodes that could not be seen.
+    pub nodes_missing: Vec<String>,
+    /// Energy in joules.
+    pub energy_j: ByComponent<Microjoules>,
+    /// Footprint in gCO2e.
+    pub co2e_g: f64,
+}
+
+/// How the job ended: Slurm's base states in lower case, and two of our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EndReason {
+    /// Exit code 0.
+    Completed,
+    /// Non-zero exit code.
+    Failed,
+    /// By scancel.
+    Cancelled,
+    /// Time limit.
+    Timeout,
+    /// Sent back to the queue; the next run has a record of its own.
+    Requeued,
+    /// A node of the job failed.
+    NodeFail,
+    /// Preempted.
+    Preempted,
+    /// Killed for its memory.
+    OutOfMemory,
+    /// Deadline passed.
+    Deadline,
+    /// Its node failed to boot.
+    BootFail,
+    /// Its end was not told; found gone.
+    Lost,
+    /// Ended, and Slurm could not be asked how.
+    #[serde(other)]
+    Unknown,
+}
+
+impl EndReason {
+    /// The name used in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Timeout => "timeout",
+            Self::Requeued => "requeued",
+            Self::NodeFail => "node_fail",
+            Self::Preempted => "preempted",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Deadline => "deadline",
+            Self::BootFail => "boot_fail",
+            Self::Lost => "lost",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Instants on the wire: RFC 3339, UTC, milliseconds.
+pub mod timestamp {
+    use chrono::{DateTime, SecondsFormat, Utc};
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    /// Writes `2026-11-23T04:37:00.123Z`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(at: &DateTime<Utc>, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&at.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+
+    /// Reads any RFC 3339 instant.
+    ///
+    /// # Errors
+    ///
+    /// What is no RFC 3339 instant.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<DateTime<Utc>, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        let at = DateTime::parse_from_rfc3339(&text).map_err(|e| {
+            de::Error::custom(format_args!("time is {text:?}, expected RFC 3339: {e}"))
+        })?;
+        Ok(at.with_timezone(&Utc))
+    }
+}

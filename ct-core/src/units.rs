@@ -1,0 +1,297 @@
+//! Every unit and every conversion factor.
+//!
+//! Elsewhere the compiler carries the unit: a number enters a type by a constructor that names its
+//! unit and leaves it by a method that does. Energy comes in two types: [`Microjoules`], the
+//! integer that is summed and written down, and [`Joules`], the float that is multiplied.
+
+use std::fmt;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Mul};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde_json::value::RawValue;
+
+/// Microjoules per joule.
+const UJ_PER_J: u64 = 1_000_000;
+/// Joules per kilowatt-hour: 1000 W for 3600 s.
+const J_PER_KWH: f64 = 3_600_000.0;
+
+/// Energy in whole microjoules, the unit in which sums are exact.
+///
+/// On the wire it is a decimal number of joules with exactly six places; it is read back as an
+/// integer, never through a float, so that a sum over a million records is still exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Microjoules(u64);
+
+impl Microjoules {
+    /// No energy.
+    pub const ZERO: Self = Self(0);
+
+    /// Takes a number of microjoules.
+    pub const fn new(uj: u64) -> Self {
+        Self(uj)
+    }
+
+    /// The number of microjoules.
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The nearest value in joules; exact up to 9 GJ.
+    pub fn to_joules(self) -> Joules {
+        Joules(self.0 as f64 / UJ_PER_J as f64)
+    }
+
+    /// `self - other`, or nothing where that would be negative.
+    pub fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
+    /// Reads a decimal number of joules with at most six places, exactly.
+    ///
+    /// # Errors
+    ///
+    /// [`ParseEnergyError`] for anything else, negative numbers and exponents included.
+    pub fn parse_joules(text: &str) -> Result<Self, ParseEnergyError> {
+        let error = || ParseEnergyError { text: text.chars().take(40).collect() };
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+        if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 6 {
+            return Err(error());
+        }
+        let micros = format!("{fraction:0<6}").parse::<u64>().map_err(|_| error())?;
+        let whole = whole.parse::<u64>().map_err(|_| error())?;
+        let uj = whole.checked_mul(UJ_PER_J).and_then(|w| w.checked_add(micros));
+        uj.map(Self).ok_or_else(error)
+    }
+}
+
+/// A text that is no energy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("energy is {text:?}, expected joules as a decimal number ≥ 0 with at most six places")]
+pub struct ParseEnergyError {
+    /// What stood there, cut at 40 characters.
+    pub text: String,
+}
+
+impl fmt::Display for Microjoules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06}", self.0 / UJ_PER_J, self.0 % UJ_PER_J)
+    }
+}
+
+impl Add for Microjoules {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+
+impl AddAssign for Microjoules {
+    fn add_assign(&mut self, other: Self) {
+        self.0 += other.0;
+    }
+}
+
+impl Sum for Microjoules {
+    fn sum<I: Iterator<Item = Self>>(iter: I) -> Self {
+        iter.fold(Self::ZERO, Add::add)
+    }
+}
+
+impl Serialize for Microjoules {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        RawValue::from_string(self.to_string()).map_err(ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Microjoules {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        Self::parse_joules(raw.get()).map_err(de::Error::custom)
+    }
+}
+
+/// Energy in joules, for arithmetic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+pub struct Joules(f64);
+
+impl Joules {
+    /// Takes a number of joules.
+    pub const fn new(joules: f64) -> Self {
+        Self(joules)
+    }
+
+    /// The number of joules.
+    pub const fn as_joules(self) -> f64 {
+        self.0
+    }
+
+    /// The same energy in kilowatt-hours.
+    pub fn to_kilowatt_hours(self) -> KilowattHours {
+        KilowattHours(self.0 / J_PER_KWH)
+    }
+
+    /// The nearest whole number of microjoules; what is not a positive number becomes zero.
+    pub fn to_microjoules(self) -> Microjoules {
+        Microjoules((self.0 * UJ_PER_J as f64).round() as u64)
+    }
+
+    /// Mean power over `duration`; zero over no time.
+    pub fn over(self, duration: Duration) -> Watts {
+        let seconds = duration.as_secs_f64();
+        if seconds > 0.0 { Watts(self.0 / seconds) } else { Watts(0.0) }
+    }
+}
+
+/// Power in watts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+pub struct Watts(f64);
+
+impl Watts {
+    /// Takes a number of watts.
+    pub const fn new(watts: f64) -> Self {
+        Self(watts)
+    }
+
+    /// The number of watts.
+    pub const fn as_watts(self) -> f64 {
+        self.0
+    }
+}
+
+impl Mul<Duration> for Watts {
+    type Output = Joules;
+    fn mul(self, duration: Duration) -> Joules {
+        Joules(self.0 * duration.as_secs_f64())
+    }
+}
+
+/// Energy in kilowatt-hours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+pub struct KilowattHours(f64);
+
+impl KilowattHours {
+    /// Takes a number of kilowatt-hours.
+    pub const fn new(kwh: f64) -> Self {
+        Self(kwh)
+    }
+
+    /// The number of kilowatt-hours.
+    pub const fn as_kwh(self) -> f64 {
+        self.0
+    }
+}
+
+impl Mul<CarbonIntensity> for KilowattHours {
+    type Output = GramsCo2e;
+    fn mul(self, intensity: CarbonIntensity) -> GramsCo2e {
+        GramsCo2e(self.0 * intensity.0)
+    }
+}
+
+impl Mul<Pue> for KilowattHours {
+    type Output = Self;
+    fn mul(self, pue: Pue) -> Self {
+        Self(self.0 * pue.0)
+    }
+}
+
+/// Carbon intensity of electricity in gCO2e per kWh: finite and at least zero.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct CarbonIntensity(f64);
+
+impl CarbonIntensity {
+    /// Takes a number of gCO2e/kWh, if it is finite and at least zero.
+    pub fn new(g_per_kwh: f64) -> Option<Self> {
+        (g_per_kwh.is_finite() && g_per_kwh >= 0.0).then_some(Self(g_per_kwh))
+    }
+
+    /// The number of gCO2e/kWh.
+    pub const fn as_g_per_kwh(self) -> f64 {
+        self.0
+    }
+}
+
+/// Mass of greenhouse gases in grams of CO2 equivalent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+pub struct GramsCo2e(f64);
+
+impl GramsCo2e {
+    /// Takes a number of grams.
+    pub const fn new(grams: f64) -> Self {
+        Self(grams)
+    }
+
+    /// The number of grams.
+    pub const fn as_grams(self) -> f64 {
+        self.0
+    }
+}
+
+impl Add for GramsCo2e {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+
+impl Sum for GramsCo2e {
+    fn sum<I: Iterator<Item = Self>>(iter: I) -> Self {
+        iter.fold(Self::default(), Add::add)
+    }
+}
+
+/// Power usage effectiveness: facility energy over IT energy, finite and at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Pue(f64);
+
+impl Pue {
+    /// Takes a ratio, if it is finite and at least 1.
+    pub fn new(ratio: f64) -> Option<Self> {
+        (ratio.is_finite() && ratio >= 1.0).then_some(Self(ratio))
+    }
+
+    /// The ratio.
+    pub const fn as_ratio(self) -> f64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn energy_is_written_with_six_places_and_read_back_exactly() {
+        for uj in [0, 1, 999_999, 1_000_000, 12_300_000, u64::MAX] {
+            let json = serde_json::to_string(&Microjoules::new(uj)).unwrap();
+            assert_eq!(json.split_once('.').unwrap().1.len(), 6, "{json}");
+            assert_eq!(serde_json::from_str::<Microjoules>(&json).unwrap().as_u64(), uj);
+        }
+        // 26 GJ do not fit a float's 53 bits as microjoules.
+        assert_eq!(Microjoules::parse_joules("26000000000.000001").unwrap().as_u64() % 10, 1);
+    }
+
+    #[test]
+    fn what_is_no_energy_is_refused() {
+        for text in ["", "-1.0", "1e3", "1.0000001", "nan", ".5", "99999999999999999999", "1.2.3"] {
+            assert!(Microjoules::parse_joules(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn two_hundred_watts_for_ninety_seconds_at_400_g_are_two_grams() {
+        // 200 W for 90 s = 18 kJ = 5 Wh; at 400 gCO2e/kWh that is 2 g.
+        let energy = Watts::new(200.0) * Duration::from_secs(90);
+        let grams = energy.to_kilowatt_hours() * CarbonIntensity::new(400.0).unwrap();
+        assert!((grams.as_grams() - 2.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn ranges_are_checked_when_built() {
+        assert!(Pue::new(0.99).is_none() && Pue::new(f64::INFINITY).is_none());
+        assert!(CarbonIntensity::new(-1.0).is_none() && CarbonIntensity::new(f64::NAN).is_none());
+    }
+}
