@@ -11,15 +11,24 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod attribution;
 pub mod carbon;
 pub mod config;
+pub mod counter;
 pub mod energy;
+#[cfg(feature = "meters")]
+pub mod job;
 pub mod ledger;
 pub mod log;
 pub mod option;
 pub mod prediction;
 pub mod protocol;
 pub mod record;
+pub mod sample;
+#[cfg(feature = "meters")]
+pub mod sampler;
 pub mod slurm;
+#[cfg(feature = "meters")]
+pub mod source;
 pub mod suggest;
 pub mod units;

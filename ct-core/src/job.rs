@@ -1,0 +1,209 @@
+//! One job on one node, between its start and its end.
+//!
+//! Takes charges from [`crate::attribution`] and marks from the job's owner; gives text for the
+//! logs, text for the job's output, and at last a [`crate::record::Record`]. A value that can be
+//! written down at any time and taken up again.
+
+mod epochs;
+mod facts;
+mod record;
+mod report;
+
+pub use epochs::{Epoch, EpochError};
+pub use facts::merge;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Local};
+use serde::{Deserialize, Serialize};
+
+use crate::attribution::Charge;
+use crate::carbon::Factors;
+use crate::config::Policy;
+use crate::energy::{ByComponent, JobEnergy};
+use crate::log::writer::LogText;
+use crate::option::Settings;
+use crate::protocol::JobFacts;
+use crate::record::{GpuShare, Prediction};
+use crate::sample::Moment;
+use crate::slurm::CgroupPaths;
+use crate::source::Device;
+use crate::source::cgroup::CpuTime;
+use crate::units::Microjoules;
+use epochs::EpochBook;
+
+/// What surrounds every job on this node.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Carbon factors in force.
+    pub factors: &'a Factors,
+    /// Attribution policy.
+    pub policy: Policy,
+    /// The node's devices.
+    pub devices: &'a [Device],
+    /// Cluster name, where the job does not know it.
+    pub cluster: &'a str,
+    /// This node's name.
+    pub node: &'a str,
+    /// Number of CPUs of the node.
+    pub n_cpus: u32,
+    /// What is degraded on this node.
+    pub problems: &'a BTreeSet<String>,
+}
+
+/// What other nodes of the job have drawn, as far as this node can see.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Others {
+    /// Their energy.
+    pub energy: ByComponent<Microjoules>,
+    /// How many are in it.
+    pub n_seen: u32,
+    /// Names of those that are not.
+    pub missing: Vec<String>,
+}
+
+/// A job that is being measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// All that hooks have told so far.
+    pub facts: JobFacts,
+    /// Restart count.
+    pub restart: u32,
+    /// Whether its owner asked for tracking.
+    pub tracked: bool,
+    /// What it is tracked with.
+    pub settings: Settings,
+    /// Its start on this node.
+    pub start: Moment,
+    /// End of the last interval charged to it.
+    pub last: Moment,
+    /// Its cgroup, once a step has told.
+    pub cgroup: Option<CgroupPaths>,
+    /// Its CPU time so far.
+    pub cpu_time: CpuTime,
+    /// GPUs it holds.
+    pub gpus: Vec<GpuShare>,
+    /// Energy charged to it.
+    pub energy: JobEnergy,
+    /// What its other nodes have drawn.
+    pub others: Others,
+    /// The last prediction.
+    pub prediction: Option<Prediction>,
+    /// Text that is still to be appended to its logs.
+    pub log: LogText,
+    /// Stem of its log files, once they were asked for.
+    pub stem: Option<String>,
+    /// Whether it has a batch step.
+    pub has_batch_step: bool,
+    /// What is degraded or left out for this job alone.
+    pub warnings: BTreeSet<String>,
+    gpu_unused: Microjoules,
+    covered: Duration,
+    epochs: EpochBook,
+    is_log_begun: bool,
+    is_log_closed: bool,
+}
+
+impl Job {
+    /// A job that starts now.
+    pub fn new(facts: JobFacts, tracked: bool, settings: Settings, start: Moment) -> Self {
+        Self {
+            restart: facts.restart.unwrap_or(0),
+            facts,
+            tracked,
+            settings,
+            start,
+            last: start,
+            cgroup: None,
+            cpu_time: CpuTime::default(),
+            gpus: Vec::new(),
+            energy: JobEnergy::default(),
+            others: Others::default(),
+            prediction: None,
+            log: LogText::default(),
+            stem: None,
+            has_batch_step: false,
+            warnings: BTreeSet::new(),
+            gpu_unused: Microjoules::ZERO,
+            covered: Duration::ZERO,
+            epochs: EpochBook::default(),
+            is_log_begun: false,
+            is_log_closed: false,
+        }
+    }
+
+    /// Takes its part of an interval; `covered` says whether every meter of it answered.
+    pub fn charge(&mut self, end: Moment, charge: &Charge, covered: bool) {
+        let duration = end.since(&self.last);
+        self.energy.add(end.wall, charge.energy, charge.idle);
+        self.gpu_unused += charge.gpu_unused;
+        if covered {
+            self.covered += duration;
+        }
+        self.last = end;
+    }
+
+    /// Energy of the job on all its nodes so far, of the components its owner asked for.
+    pub fn visible_energy(&self) -> ByComponent<Microjoules> {
+        let all = self.energy.total() + self.others.energy;
+        let zero = ByComponent::default();
+        let cpu = if self.settings.components.cpu { all } else { zero };
+        let gpu = if self.settings.components.gpu { all } else { zero };
+        ByComponent { gpu: gpu.gpu, ..cpu }
+    }
+
+    /// An epoch begins.
+    pub fn epoch_start(&mut self, at: Moment) {
+        let energy = self.visible_energy();
+        self.epochs.start(at, energy);
+    }
+
+    /// An epoch ends: text for the job's output.
+    ///
+    /// # Errors
+    ///
+    /// [`EpochError`] where none was running.
+    pub fn epoch_end(&mut self, at: Moment, context: Context<'_>) -> Result<String, EpochError> {
+        let energy = self.visible_energy();
+        self.epochs.end(at, energy)?;
+        Ok(self.report_epoch(at, context))
+    }
+
+    /// No more epochs: text for the job's output.
+    pub fn stop(&mut self, at: Moment, context: Context<'_>) -> String {
+        if self.epochs.stop() { self.report_stop(at, context) } else { String::new() }
+    }
+
+    /// Epochs completed.
+    pub fn epochs(&self) -> &[Epoch] {
+        self.epochs.done()
+    }
+
+    /// Whether an epoch is open.
+    pub fn is_epoch_running(&self) -> bool {
+        self.epochs.is_running()
+    }
+
+    /// Whether the logs were begun and not yet closed.
+    pub fn is_log_open(&self) -> bool {
+        self.is_log_begun && !self.is_log_closed
+    }
+
+    /// Share of the node's CPUs that the job holds.
+    pub fn cpu_share(&self, n_cpus: u32) -> f64 {
+        f64::from(self.facts.alloc_cpus.unwrap_or(0)) / f64::from(n_cpus.max(1))
+    }
+
+    /// Time since its start.
+    pub fn elapsed(&self) -> Duration {
+        self.last.since(&self.start)
+    }
+}
+
+fn local(at: Moment) -> DateTime<Local> {
+    at.wall.with_timezone(&Local)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! The job's record, from all that was charged and told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Context, Job};
+use crate::energy::Component;
+use crate::record::{EndReason, Epochs, JobTotal, Record, VERSION};
+use crate::units::Microjoules;
+
+impl Job {
+    /// The record of the job as it stands, from its start to the last interval charged.
+    pub fn record(&self, end_reason: EndReason, context: Context<'_>) -> Record {
+        let facts = &self.facts;
+        let energy = self.energy.total();
+        let elapsed = self.elapsed();
+        let cluster = facts.cluster.clone().unwrap_or_else(|| context.cluster.to_owned());
+        Record {
+            v: VERSION,
+            kind: "job".to_owned(),
+            cluster,
+            job_id: facts.job_id,
+            array_job_id: facts.array_job_id,
+            array_task_id: facts.array_task_id,
+            het_job_id: facts.het_job_id,
+            restart: self.restart,
+            node: context.node.to_owned(),
+            n_nodes: facts.n_nodes.unwrap_or(1),
+            user: facts.user.clone().unwrap_or_else(|| facts.uid.to_string()),
+            uid: facts.uid,
+            account: facts.account.clone(),
+            partition: facts.partition.clone(),
+            qos: facts.qos.clone(),
+            job_name: facts.job_name.clone(),
+            start: self.start.wall,
+            end: self.last.wall,
+            elapsed_s: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
+            end_reason,
+            alloc_cpus: facts.alloc_cpus.unwrap_or(0),
+            alloc_mem_mb: facts.alloc_mem_mb,
+            gpus: self.gpus.clone(),
+            energy_j: energy,
+            idle_j: self.energy.idle(),
+            gpu_unused_j: self.gpu_unused,
+            energy_by_hour: self.energy.by_hour(),
+            pue: context.factors.pue.as_ratio(),
+            intensity: context.factors.intensity_used(),
+            co2e_g: context.factors.footprint_of(energy.total()).as_grams(),
+            embodied_g: context.factors.embodied_g(self.cpu_share(context.n_cpus), elapsed),
+            water_l: context.factors.water_l(energy.total()),
+            epochs: self.record_epochs(),
+            prediction: self.prediction.clone(),
+            method: self.methods(context),
+            coverage: self.coverage(),
+            attribution: context.policy.as_str().to_owned(),
+            warnings: self.all_warnings(context).into_iter().collect(),
+            tracked: self.tracked,
+            job_total: self.job_total(context),
+        }
+    }
+
+    fn record_epochs(&self) -> Option<Epochs> {
+        let (declared, done) = (self.settings.epochs.filter(|_| self.tracked), self.epochs());
+        if declared.is_none() && done.is_empty() {
+            return None;
+        }
+        Some(Epochs {
+            declared,
+            done: u32::try_from(done.len()).unwrap_or(u32::MAX),
+            energy_j: done.iter().map(|e| e.energy.total()).collect(),
+            duration_s: done
+                .iter()
+                .map(|e| (e.duration.as_secs_f64() * 1000.0).round() / 1000.0)
+                .collect(),
+        })
+    }
+
+    /// Where each component's joules come from; a component without a meter is absent.
+    pub fn methods(&self, context: Context<'_>) -> BTreeMap<String, String> {
+        let mut out: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for device in context.devices {
+            let is_held = self.gpus.iter().any(|g| g.uuid == device.id);
+            if device.component != Component::Gpu || is_held {
+                let name = device.component.as_str().to_owned();
+                out.entry(name).or_default().insert(&device.method);
+            }
+        }
+        let join = |methods: BTreeSet<&str>| methods.into_iter().collect::<Vec<_>>().join("+");
+        out.into_iter().map(|(component, methods)| (component, join(methods))).collect()
+    }
+
+    /// Share of the job's time for which its meters answered.
+    pub fn coverage(&self) -> f64 {
+        let elapsed = self.elapsed().as_secs_f64();
+        if elapsed <= 0.0 {
+            return 1.0;
+        }
+        (self.covered.as_secs_f64() / elapsed * 10_000.0).round() / 10_000.0
+    }
+
+    /// What is degraded, on the node and for this job.
+    pub fn all_warnings(&self, context: Context<'_>) -> BTreeSet<String> {
+        self.warnings.iter().chain(context.problems).cloned().collect()
+    }
+
+    fn job_total(&self, context: Context<'_>) -> Option<JobTotal> {
+        let n_nodes = self.facts.n_nodes.unwrap_or(1);
+        if n_nodes <= 1 || (self.others.n_seen == 0 && self.others.missing.is_empty()) {
+            return None;
+        }
+        let energy = self.energy.total() + self.others.energy;
+        let total: Microjoules = energy.total();
+        Some(JobTotal {
+            nodes_seen: self.others.n_seen + 1,
+            nodes_missing: self.others.missing.clone(),
+            energy_j: energy,
+            co2e_g: context.factors.footprint_of(total).as_grams(),
+        })
+    }
+}

@@ -1,0 +1,219 @@
+//! What a job's logs and its output say, in upstream's order and words.
+
+use std::time::Duration;
+
+use super::{Context, Epoch, Job, local};
+use crate::energy::{ByComponent, Component};
+use crate::log::writer::{self, BlockStyle, Consumption, components_sentence, epoch_time};
+use crate::prediction::outlook;
+use crate::record::Prediction;
+use crate::sample::Moment;
+use crate::units::{Joules, Microjoules};
+
+impl Job {
+    /// Begins the logs, once: version, PUE, components.
+    pub fn begin_logs(&mut self, at: Moment, context: Context<'_>) -> String {
+        if std::mem::replace(&mut self.is_log_begun, true) {
+            return String::new();
+        }
+        let time = local(at);
+        let version = env!("CARGO_PKG_VERSION");
+        self.log
+            .standard(time, format_args!("carbontracker version {version} (carbontracker-slurm)"));
+        let (pue, source) = (context.factors.pue.as_ratio(), &context.factors.pue_source);
+        self.log.standard(
+            time,
+            format_args!(
+                "Only predicted and actual consumptions are multiplied by a PUE coefficient of \
+                 {pue} ({source})."
+            ),
+        );
+        let components = self.components(context);
+        if components.is_empty() {
+            self.log.error(time, "CRITICAL", "No components were available.");
+            return String::new();
+        }
+        let sentence = components_sentence(&components);
+        self.log.standard(time, &sentence);
+        self.log.standard(time, "Monitoring thread started.");
+        let printed = self.log.output(time, &sentence);
+        self.at_verbosity(2, printed)
+    }
+
+    /// Components in the log's order, with the names of their devices.
+    fn components(&self, context: Context<'_>) -> Vec<(&'static str, Vec<String>)> {
+        let chosen = self.settings.components;
+        let mut out = Vec::new();
+        if chosen.gpu && !self.gpus.is_empty() {
+            out.push(("gpu", self.gpus.iter().map(|g| g.name.clone()).collect()));
+        }
+        let is_cpu = |c: Component| c != Component::Gpu;
+        let cpu: Vec<String> = context
+            .devices
+            .iter()
+            .filter(|d| is_cpu(d.component))
+            .map(|d| d.name.clone())
+            .collect();
+        if chosen.cpu && !cpu.is_empty() {
+            out.push(("cpu", cpu));
+        }
+        out
+    }
+
+    pub(super) fn report_epoch(&mut self, at: Moment, context: Context<'_>) -> String {
+        let done = self.epochs().len();
+        if let Some(epoch) = self.epochs().last().copied() {
+            self.log_epoch(at, done, epoch, context);
+        }
+        let declared = self.settings.epochs;
+        let is_at = |setting: i64| match setting {
+            -1 => declared.is_some_and(|n| n as usize == done),
+            n => usize::try_from(n).is_ok_and(|n| n == done),
+        };
+        let mut text = String::new();
+        if is_at(self.settings.epochs_before_pred) {
+            text.push_str(&self.predict(at, context));
+        }
+        if is_at(self.settings.monitor_epochs) {
+            text.push_str(&self.report_actual(at, context));
+        }
+        text
+    }
+
+    fn log_epoch(&mut self, at: Moment, number: usize, epoch: Epoch, context: Context<'_>) {
+        let time = local(at);
+        self.log.standard(time, format_args!("Epoch {number}:"));
+        self.log.standard(time, format_args!("Duration: {}", epoch_time(epoch.duration)));
+        for (name, _) in self.components(context) {
+            let energy = energy_of(name, &epoch.energy);
+            let watts = energy.to_joules().over(epoch.duration).as_watts();
+            self.log.standard(time, format_args!("Average power usage (W) for {name}: {watts:?}"));
+        }
+    }
+
+    fn predict(&mut self, at: Moment, context: Context<'_>) -> String {
+        let Some(epochs) = self.settings.epochs else { return String::new() };
+        let durations: Vec<Duration> = self.epochs().iter().map(|e| e.duration).collect();
+        let energies: Vec<Microjoules> = self.epochs().iter().map(|e| e.energy.total()).collect();
+        let Some(outlook) = outlook(&durations, &energies, epochs) else { return String::new() };
+        self.prediction = Some(Prediction {
+            at: at.wall,
+            from_epochs: u32::try_from(durations.len()).unwrap_or(u32::MAX),
+            epochs,
+            duration_s: outlook.duration.as_secs_f64(),
+            energy_j: outlook.energy.as_joules(),
+            co2e_g: context.factors.footprint(outlook.energy).as_grams(),
+        });
+        let title = format!("Predicted consumption for {epochs} epoch(s)");
+        self.print_block(at, &title, outlook.duration, outlook.energy, context)
+    }
+
+    /// The actual block over all completed epochs, with the intensity before it.
+    fn report_actual(&mut self, at: Moment, context: Context<'_>) -> String {
+        let n = self.epochs().len();
+        let duration = self.epochs().iter().map(|e| e.duration).sum();
+        let energy: Microjoules = self.epochs().iter().map(|e| e.energy.total()).sum();
+        let title = format!("Actual consumption for {n} epoch(s)");
+        let mut text = self.report_intensity(at, context);
+        text.push_str(&self.print_block(at, &title, duration, energy.to_joules(), context));
+        text
+    }
+
+    fn report_intensity(&mut self, at: Moment, context: Context<'_>) -> String {
+        let time = local(at);
+        let g = context.factors.intensity.as_g_per_kwh();
+        let zone = &context.factors.zone;
+        self.log.standard(
+            time,
+            format_args!(
+                "Carbon intensities (gCO2eq/kWh) fetched every 900 s at detected location: {zone}: \
+                 [{g:?}]"
+            ),
+        );
+        // The blank at the end is upstream's.
+        let sentence = format!("Average carbon intensity during training was {g:.2} gCO2eq/kWh. ");
+        self.log.standard(time, &sentence);
+        let printed = self.log.output(time, &sentence);
+        self.at_verbosity(2, printed)
+    }
+
+    fn print_block(
+        &mut self,
+        at: Moment,
+        title: &str,
+        duration: Duration,
+        energy: Joules,
+        context: Context<'_>,
+    ) -> String {
+        let what = Consumption {
+            duration,
+            energy: context.factors.facility_kwh(energy),
+            footprint: context.factors.footprint(energy),
+        };
+        let style = BlockStyle {
+            decimals: self.settings.decimal_precision,
+            interpretable: self.settings.interpretable,
+        };
+        let printed = self.log.output(local(at), writer::block(title, what, style));
+        self.at_verbosity(1, printed)
+    }
+
+    pub(super) fn report_stop(&mut self, at: Moment, context: Context<'_>) -> String {
+        self.log_interruption(at);
+        if self.epochs().is_empty() { String::new() } else { self.report_actual(at, context) }
+    }
+
+    fn log_interruption(&mut self, at: Moment) {
+        let done = self.epochs().len();
+        if let Some(n) = self.settings.epochs.filter(|n| done < *n as usize) {
+            let message = format!("Training was interrupted before all {n} epochs were monitored.");
+            self.log.standard(local(at), message);
+        }
+    }
+
+    /// What the job has drawn so far, as a block for its output alone.
+    pub fn summary(&self, at: Moment, context: Context<'_>) -> String {
+        let mut copy = self.clone();
+        copy.closing_block(at, context)
+    }
+
+    /// Ends the logs, once: the closing block, which is returned for the job's output.
+    pub fn close_logs(&mut self, at: Moment, context: Context<'_>) -> String {
+        if !self.is_log_open() {
+            return String::new();
+        }
+        if !self.epochs.stop() {
+            // `ct-track stop` has said it already.
+        } else {
+            self.log_interruption(at);
+        }
+        let mut text = self.closing_block(at, context);
+        self.log.standard(local(at), "Monitoring thread ended.");
+        let printed = self.log.output(local(at), "Finished monitoring.");
+        text.push_str(&self.at_verbosity(1, printed));
+        self.is_log_closed = true;
+        text
+    }
+
+    /// Over all completed epochs, or over the whole job where none was completed.
+    fn closing_block(&mut self, at: Moment, context: Context<'_>) -> String {
+        if !self.epochs().is_empty() {
+            return self.report_actual(at, context);
+        }
+        let whole = Epoch { duration: self.elapsed(), energy: self.visible_energy() };
+        self.log_epoch(at, 1, whole, context);
+        let mut text = self.report_intensity(at, context);
+        let joules = whole.energy.total().to_joules();
+        text.push_str(&self.print_block(at, "Actual consumption", whole.duration, joules, context));
+        text
+    }
+
+    fn at_verbosity(&self, level: u8, text: String) -> String {
+        if self.settings.verbose >= level { text } else { String::new() }
+    }
+}
+
+/// Energy of a component as the logs have it: `cpu` is all that is not a GPU.
+fn energy_of(name: &str, energy: &ByComponent<Microjoules>) -> Microjoules {
+    if name == "gpu" { energy.gpu } else { energy.cpu + energy.dram + energy.rest }
+}

@@ -1,0 +1,52 @@
+//! Meters: what counts joules, and what counts CPU time.
+//!
+//! Every reader takes the root of its tree, so it is tested on trees. Discovery, opening and
+//! reading are apart: discovery looks around and may find nothing, opening needs root once, reading
+//! is a `pread` of an open file. Raw counters keep the kernel's unit until they are differenced.
+
+pub mod cgroup;
+pub mod cpu_model;
+pub mod procfs;
+pub mod rapl;
+pub mod worker;
+
+#[cfg(feature = "nvml")]
+pub mod nvml;
+
+mod error;
+mod file;
+
+pub use error::{ReadError, Recovery};
+pub use file::CounterFile;
+
+use crate::energy::Component;
+
+/// One device that a meter counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// What it is.
+    pub component: Component,
+    /// Its name in logs: `cpu:0`, `dram:0`, or the GPU's model.
+    pub name: String,
+    /// Its identity on this node: `rapl:package-0`, a GPU's UUID.
+    pub id: String,
+    /// Where its joules come from: `rapl`, `nvml-energy`, `modelled:…`.
+    pub method: String,
+    /// Microjoules per count of the raw counter.
+    pub unit_uj: u64,
+    /// Value at which the raw counter starts over.
+    pub modulus: Option<u64>,
+    /// Whether the counter goes on when we do not run, so that a gap can be booked from it.
+    pub outlives_us: bool,
+    /// `/dev/nvidiaN` minor number of a GPU.
+    pub minor: Option<u32>,
+}
+
+/// A meter of one or more devices.
+pub trait Source: Send {
+    /// What it counts; the same devices in the same order for its whole life.
+    fn devices(&self) -> &[Device];
+
+    /// Reads the raw counter of each device, in the order of [`Source::devices`].
+    fn read(&mut self) -> Vec<Result<u64, ReadError>>;
+}

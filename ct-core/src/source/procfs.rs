@@ -1,0 +1,143 @@
+//! `/proc/stat`, `/proc/cpuinfo` and the packages of the CPUs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::ReadError;
+
+/// Ticks per second of `/proc/stat`: USER_HZ, 100 on every Linux that Slurm runs on.
+const USER_HZ: u64 = 100;
+
+/// CPU time of the whole node since boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeCpu {
+    /// Time that CPUs were not idle, summed over them.
+    pub busy: Duration,
+    /// Time of all CPUs, idle or not.
+    pub total: Duration,
+    /// Number of CPUs online.
+    pub n_cpus: u32,
+}
+
+/// Reads `/proc/stat` below `procfs`.
+///
+/// # Errors
+///
+/// [`ReadError`] where the file is missing or has no line of all CPUs.
+pub fn read_node_cpu(procfs: &Path) -> Result<NodeCpu, ReadError> {
+    let path = procfs.join("stat");
+    let text = fs::read_to_string(&path).map_err(|e| ReadError::from_io(&path, e))?;
+    parse_stat(&text)
+        .ok_or_else(|| ReadError::Parse { path, text: text.chars().take(60).collect() })
+}
+
+fn parse_stat(text: &str) -> Option<NodeCpu> {
+    let mut lines = text.lines();
+    let all = lines.next()?.strip_prefix("cpu ")?;
+    // user nice system idle iowait irq softirq steal; guest times are inside user and nice.
+    let ticks: Vec<u64> =
+        all.split_ascii_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+    let [user, nice, system, idle, iowait, irq, softirq, rest @ ..] = ticks.as_slice() else {
+        return None;
+    };
+    // Stolen time ran on another guest: it drew nothing here.
+    let steal: u64 = rest.iter().sum();
+    let busy = user + nice + system + irq + softirq;
+    let is_cpu = |l: &&str| {
+        l.strip_prefix("cpu").is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let n_cpus = u32::try_from(lines.take_while(is_cpu).count()).ok()?;
+    Some(NodeCpu {
+        busy: from_ticks(busy),
+        total: from_ticks(busy + idle + iowait + steal),
+        n_cpus,
+    })
+}
+
+fn from_ticks(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * 1000 / USER_HZ)
+}
+
+/// What the CPUs are, as far as the model needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuTopology {
+    /// `model name` of the first CPU.
+    pub model_name: Option<String>,
+    /// Number of packages; at least 1.
+    pub n_packages: u32,
+    /// Number of physical cores; at least 1.
+    pub n_cores: u32,
+}
+
+/// Reads the CPU topology; what the trees do not say is taken as one core a CPU, one package.
+pub fn read_topology(sysfs: &Path, procfs: &Path, n_cpus: u32) -> CpuTopology {
+    let cpuinfo = fs::read_to_string(procfs.join("cpuinfo")).unwrap_or_default();
+    let model_name = cpuinfo
+        .lines()
+        .find_map(|l| l.strip_prefix("model name")?.split_once(':'))
+        .map(|(_, name)| name.trim().to_owned());
+    let mut cores: Vec<(String, String)> = cpu_dirs(sysfs)
+        .into_iter()
+        .filter_map(|dir| {
+            let read = |name| fs::read_to_string(dir.join("topology").join(name)).ok();
+            Some((read("physical_package_id")?, read("core_id")?))
+        })
+        .collect();
+    cores.sort();
+    cores.dedup();
+    let n_cores = u32::try_from(cores.len()).unwrap_or(u32::MAX);
+    cores.dedup_by(|a, b| a.0 == b.0);
+    let n_packages = u32::try_from(cores.len()).unwrap_or(u32::MAX);
+    let n_cores = if n_cores == 0 { n_cpus } else { n_cores };
+    CpuTopology { model_name, n_packages: n_packages.max(1), n_cores: n_cores.max(1) }
+}
+
+fn cpu_dirs(sysfs: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(sysfs.join("devices/system/cpu")) else { return Vec::new() };
+    let is_cpu = |path: &PathBuf| {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        name.strip_prefix("cpu").is_some_and(|n| n.parse::<u32>().is_ok())
+    };
+    entries.flatten().map(|e| e.path()).filter(is_cpu).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_time_leaves_out_idle_iowait_and_stolen() {
+        let text = "cpu  100 10 50 1000 200 5 5 30 7 0\ncpu0 1 1 1 1\ncpu1 1 1 1 1\nintr 5\n";
+        let cpu = parse_stat(text).unwrap();
+        assert_eq!(cpu.busy, Duration::from_millis(1700));
+        assert_eq!(cpu.total, Duration::from_millis(14_000));
+        assert_eq!(cpu.n_cpus, 2);
+    }
+
+    #[test]
+    fn what_is_no_stat_is_refused() {
+        for text in ["", "intr 5\n", "cpu  1 2\n", "cpu  a b c d e f g h\n"] {
+            assert_eq!(parse_stat(text), None, "{text}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(read_node_cpu(dir.path()), Err(ReadError::Gone { .. })));
+    }
+
+    #[test]
+    fn topology_counts_cores_and_packages_once() {
+        let dir = tempfile::tempdir().unwrap();
+        for (cpu, package, core) in [(0, 0, 0), (1, 0, 1), (2, 1, 0), (3, 1, 1), (4, 0, 0)] {
+            let topology = dir.path().join(format!("devices/system/cpu/cpu{cpu}/topology"));
+            fs::create_dir_all(&topology).unwrap();
+            fs::write(topology.join("physical_package_id"), format!("{package}\n")).unwrap();
+            fs::write(topology.join("core_id"), format!("{core}\n")).unwrap();
+        }
+        fs::write(dir.path().join("cpuinfo"), "processor\t: 0\nmodel name\t: A CPU\n").unwrap();
+        let topology = read_topology(dir.path(), dir.path(), 5);
+        assert_eq!(topology.model_name.as_deref(), Some("A CPU"));
+        assert_eq!((topology.n_packages, topology.n_cores), (2, 4));
+        let empty = tempfile::tempdir().unwrap();
+        assert_eq!(read_topology(empty.path(), empty.path(), 8).n_cores, 8);
+    }
+}
