@@ -82,6 +82,13 @@ pub struct Job {
     pub cgroup: Option<CgroupPaths>,
     /// Its CPU time so far.
     pub cpu_time: CpuTime,
+    /// CPU time in the last interval; `None` where it could not be measured.
+    #[serde(skip)]
+    pub activity: Option<Duration>,
+    /// slurmstepds of its steps, as far as they told.
+    pub stepd_pids: BTreeSet<u32>,
+    /// The srun step that is the running epoch, with `epoch_by:step`.
+    pub step_epoch: Option<String>,
     /// GPUs it holds.
     pub gpus: Vec<GpuShare>,
     /// Energy charged to it.
@@ -117,6 +124,9 @@ impl Job {
             last: start,
             cgroup: None,
             cpu_time: CpuTime::default(),
+            activity: None,
+            stepd_pids: BTreeSet::new(),
+            step_epoch: None,
             gpus: Vec::new(),
             energy: JobEnergy::default(),
             others: Others::default(),

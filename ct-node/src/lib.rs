@@ -1,2 +1,14 @@
-//! The node's side: the daemon and the user's command, thin over ct-core.
+//! The node's side: ct-noded, the daemon that measures one node, and ct-track, the user's command.
+//!
+//! [`station`] is what both share: the meters, the jobs, and what is done at each event. [`server`]
+//! and [`dispatch`] answer the protocol, [`log_files`] appends to users' logs. [`noded`] adds what
+//! only a daemon needs, [`track`] what only a command does.
 #![forbid(unsafe_code)]
+
+pub mod dispatch;
+pub mod log_files;
+pub mod logging;
+pub mod noded;
+pub mod server;
+pub mod station;
+pub mod track;

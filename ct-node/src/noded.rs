@@ -1,0 +1,16 @@
+//! ct-noded: the daemon on each node.
+//!
+//! Starts as root, opens the counters, becomes the service user, and then waits: for requests on
+//! its socket, for the next sample, for answers of its helper threads.
+
+mod book;
+mod cli;
+mod closing;
+mod daemon;
+mod live;
+mod privileges;
+mod slurmctld;
+mod startup;
+mod state;
+
+pub use cli::main;

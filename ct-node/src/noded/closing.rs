@@ -1,0 +1,196 @@
+//! From a job's end to its record: how it ended is asked, then the record is written.
+
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ct_core::job::Job;
+use ct_core::record::EndReason;
+use ct_core::source::cgroup;
+
+use super::book::{Book, Entry};
+use super::slurmctld::{Asker, Fate, Question, Told};
+use super::state::StateDir;
+use crate::log_files::LogFiles;
+use crate::station::{Ended, Station};
+
+/// How long the controller may take to say how a job ended.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a job's cgroup and slurmstepds may be gone before slurmctld is asked about it.
+const GONE_FOR: Duration = Duration::from_secs(30);
+/// Part of a second that each node of a job adds to the time over which its nodes ask.
+const SPREAD_PER_NODE: Duration = Duration::from_millis(5);
+
+/// Jobs whose end is being found out.
+pub(super) struct Closing {
+    asker: Asker,
+    book: Book,
+    since: HashMap<(u32, u32), Instant>,
+    gone_since: HashMap<u32, Instant>,
+}
+
+impl Closing {
+    pub(super) fn new(station: &Station, wake: UnixStream) -> std::io::Result<Self> {
+        Ok(Self {
+            asker: Asker::spawn(wake)?,
+            book: Book::open(station.config().ledger.dir.clone(), station.node().to_owned())?,
+            since: HashMap::new(),
+            gone_since: HashMap::new(),
+        })
+    }
+
+    /// Takes up newly ended jobs, answers, and jobs that nobody answered for.
+    pub(super) fn turn(&mut self, station: &mut Station, logs: &mut LogFiles, state: &StateDir) {
+        for ended in station.ended_mut().iter() {
+            let key = key(&ended.job);
+            if self.since.contains_key(&key) {
+                continue;
+            }
+            state.save_ended(ended);
+            self.since.insert(key, Instant::now());
+            let after = first_question(&ended.job);
+            self.asker.ask(Question { job_id: key.0, restart: key.1, after });
+        }
+        let answers: Vec<_> = self.asker.answers().collect();
+        for answer in answers {
+            let key = (answer.job_id, answer.restart);
+            if self.since.contains_key(&key) {
+                self.hear(key, answer.fate, station, logs, state);
+            } else {
+                self.hear_of_running(answer.job_id, answer.fate, station);
+            }
+        }
+        let late: Vec<_> =
+            self.since.iter().filter(|(_, at)| at.elapsed() > PATIENCE).map(|(k, _)| *k).collect();
+        for key in late {
+            self.close(key, None, station, logs, state);
+        }
+    }
+
+    /// Whether some job waits for its record.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.since.is_empty()
+    }
+
+    fn hear(
+        &mut self,
+        key: (u32, u32),
+        fate: Fate,
+        station: &mut Station,
+        logs: &mut LogFiles,
+        state: &StateDir,
+    ) {
+        match fate {
+            Fate::Ended(reason, told) => {
+                self.close(key, Some((reason, told)), station, logs, state)
+            }
+            Fate::Unknown | Fate::NoAnswer => self.close(key, None, station, logs, state),
+            Fate::Alive => {
+                let waited = self.since.get(&key).map_or(Duration::ZERO, Instant::elapsed);
+                let after = waited.clamp(Duration::from_millis(250), Duration::from_secs(5));
+                self.asker.ask(Question { job_id: key.0, restart: key.1, after });
+            }
+        }
+    }
+
+    fn close(
+        &mut self,
+        key: (u32, u32),
+        told: Option<(EndReason, Told)>,
+        station: &mut Station,
+        logs: &mut LogFiles,
+        state: &StateDir,
+    ) {
+        self.since.remove(&key);
+        let Some(index) = station.ended_mut().iter().position(|e| self::key(&e.job) == key) else {
+            return;
+        };
+        let mut ended = station.ended_mut().remove(index);
+        let reason = match told {
+            Some((reason, told)) => {
+                take_over(&mut ended.job, told);
+                reason
+            }
+            None => without_word(&ended),
+        };
+        let record = ended.job.record(reason, station.context());
+        match record.to_line() {
+            Ok(line) => {
+                logs.flush(&mut ended.job);
+                logs.finish(key.0, line.clone());
+                let state_file = state.job_file(&ended.job);
+                self.book.enter(Entry { line, end: record.end, state_file });
+                log::info!(
+                    "job {}: {} after {} s, {} J",
+                    key.0,
+                    reason.as_str(),
+                    record.elapsed_s,
+                    record.energy_j.total()
+                );
+            }
+            Err(e) => log::error!("job {}: record not written: {e}", key.0),
+        }
+    }
+
+    /// Looks for jobs whose cgroup and slurmstepds are gone, and asks whether they still run.
+    pub(super) fn look_for_lost(&mut self, station: &Station) {
+        let cgroupfs = &station.config().path.cgroupfs;
+        for (job_id, job) in station.jobs() {
+            if !is_gone(job, cgroupfs) {
+                self.gone_since.remove(job_id);
+                continue;
+            }
+            let since = *self.gone_since.entry(*job_id).or_insert_with(Instant::now);
+            if since.elapsed() >= GONE_FOR {
+                self.gone_since.insert(*job_id, Instant::now());
+                let (job_id, restart) = key(job);
+                self.asker.ask(Question { job_id, restart, after: Duration::ZERO });
+            }
+        }
+        self.gone_since.retain(|job_id, _| station.jobs().contains_key(job_id));
+    }
+
+    /// A running job without processes: between two steps of an allocation, or never told to end.
+    fn hear_of_running(&mut self, job_id: u32, fate: Fate, station: &mut Station) {
+        if matches!(fate, Fate::Ended(..) | Fate::Unknown) && station.jobs().contains_key(&job_id) {
+            log::warn!("job {job_id}: its end was not told; closed");
+            station.job_end(job_id, None, false);
+        }
+    }
+}
+
+fn key(job: &Job) -> (u32, u32) {
+    (job.facts.job_id, job.restart)
+}
+
+/// The nodes of a large job do not ask at once.
+fn first_question(job: &Job) -> Duration {
+    let n_nodes = job.facts.n_nodes.unwrap_or(1);
+    let phase = job.start.wall.timestamp_subsec_micros() % 1000;
+    Duration::from_millis(200) + SPREAD_PER_NODE * n_nodes * phase / 1000
+}
+
+fn take_over(job: &mut Job, told: Told) {
+    let facts = &mut job.facts;
+    facts.account = told.account.or(facts.account.take());
+    facts.partition = told.partition.or(facts.partition.take());
+    facts.qos = told.qos.or(facts.qos.take());
+    facts.job_name = told.job_name.or(facts.job_name.take());
+}
+
+/// How the job ended as far as this node can tell by itself.
+fn without_word(ended: &Ended) -> EndReason {
+    match ended.wait_status {
+        _ if !ended.was_told => EndReason::Lost,
+        // A cancelled job has wait status 0 in the epilog, too: only a failure is sure.
+        Some(status) if status & 0xff == 0 && status != 0 => EndReason::Failed,
+        _ => EndReason::Unknown,
+    }
+}
+
+fn is_gone(job: &Job, cgroupfs: &Path) -> bool {
+    let has_cgroup = job.cgroup.as_ref().is_some_and(|c| cgroup::exists(c, cgroupfs));
+    let is_alive = |pid: &u32| Path::new("/proc").join(pid.to_string()).exists();
+    !has_cgroup && !job.stepd_pids.iter().any(is_alive)
+}

@@ -1,0 +1,120 @@
+//! The loop: requests, samples, answers, signals.
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use ct_core::protocol::{Reply, parse_request, to_line};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::closing::Closing;
+use super::live::Live;
+use super::startup::Started;
+use super::state::StateDir;
+use crate::dispatch::{Desk, Peer};
+use crate::log_files::LogFiles;
+use crate::server::Server;
+use crate::station::Station;
+
+/// Time between two looks for jobs that are gone.
+const LOOK_FOR_LOST: Duration = Duration::from_secs(10);
+/// Time between two looks at jobs whose end is being found out.
+const CLOSING: Duration = Duration::from_millis(500);
+
+struct Daemon {
+    station: Station,
+    logs: LogFiles,
+    state: StateDir,
+    closing: Closing,
+    live: Live,
+    owner: u32,
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub(super) fn run(started: Started) -> anyhow::Result<()> {
+    let Started { mut station, mut server, owner, _lock } = started;
+    let (signals, signal_end) = UnixStream::pair()?;
+    for signal in [SIGTERM, SIGINT] {
+        let end = signal_end.try_clone()?;
+        signal_hook::low_level::pipe::register(signal, end).context("cannot catch signals")?;
+    }
+    let (wake, wake_end) = UnixStream::pair()?;
+    wake.set_nonblocking(true)?;
+    let state = StateDir::new(&station.config().node.state_dir);
+    state.restore(&mut station);
+    let closing = Closing::new(&station, wake_end)?;
+    let live = Live::open(&mut station)?;
+    let mut daemon = Daemon { station, logs: LogFiles::default(), state, closing, live, owner };
+    daemon.after_event();
+    daemon.serve(&mut server, &signals, &wake)
+}
+
+impl Daemon {
+    fn serve(
+        &mut self,
+        server: &mut Server,
+        signals: &UnixStream,
+        mut wake: &UnixStream,
+    ) -> anyhow::Result<()> {
+        let mut last_look = Instant::now();
+        loop {
+            let others = [signals.as_fd(), wake.as_fd()];
+            let timeout = self.timeout();
+            let mut n_events = 0;
+            let ready = server.turn(timeout, &others, &mut |peer, line, fds| {
+                n_events += 1;
+                self.answer(peer, line, fds)
+            })?;
+            if ready[0] {
+                self.state.save(&mut self.station);
+                log::info!("asked to end; state is written");
+                return Ok(());
+            }
+            if ready[1] {
+                let mut bytes = [0_u8; 64];
+                while matches!(wake.read(&mut bytes), Ok(n) if n > 0) {}
+            }
+            if self.station.next_sample_in().is_zero() {
+                self.station.sample();
+                n_events += 1;
+            }
+            if last_look.elapsed() >= LOOK_FOR_LOST {
+                last_look = Instant::now();
+                self.closing.look_for_lost(&self.station);
+            }
+            self.closing.turn(&mut self.station, &mut self.logs, &self.state);
+            if n_events > 0 {
+                self.after_event();
+            }
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        let next = self.station.next_sample_in();
+        let next = if self.closing.is_busy() { next.min(CLOSING) } else { next };
+        if self.station.jobs().is_empty() { next } else { next.min(LOOK_FOR_LOST) }
+    }
+
+    fn answer(&mut self, peer: Peer, line: &[u8], fds: Vec<OwnedFd>) -> String {
+        let reply = match parse_request(line) {
+            Ok(request) => {
+                let mut desk =
+                    Desk { station: &mut self.station, logs: &mut self.logs, owner: self.owner };
+                desk.answer(peer, request, fds)
+            }
+            Err(e) => Reply::Error { message: format!("{:#}", anyhow::Error::from(e)) },
+        };
+        if let Reply::Error { message } = &reply {
+            log::info!("uid {} pid {}: refused: {message}", peer.uid, peer.pid);
+        }
+        to_line(&reply).unwrap_or_default()
+    }
+
+    fn after_event(&mut self) {
+        self.closing.turn(&mut self.station, &mut self.logs, &self.state);
+        self.live.publish(&self.station);
+        self.state.save(&mut self.station);
+    }
+}

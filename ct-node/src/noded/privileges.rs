@@ -1,0 +1,70 @@
+//! Gives up root, and leaves the cgroup of a job.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
+
+/// Who the daemon becomes.
+pub(super) struct ServiceUser {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+/// The configured user, else `nobody`.
+pub(super) fn service_user(name: &str) -> anyhow::Result<ServiceUser> {
+    for name in [name, "nobody"] {
+        if let Some(user) = User::from_name(name).with_context(|| format!("user {name:?}"))? {
+            if user.uid.is_root() {
+                bail!("service_user {name:?} is root; give a user without privileges");
+            }
+            return Ok(ServiceUser { uid: user.uid.as_raw(), gid: user.gid.as_raw() });
+        }
+        log::info!("no user {name:?} on this node");
+    }
+    bail!("neither user {name:?} nor \"nobody\" exists");
+}
+
+/// Becomes the user for good; the kernel takes every capability with it.
+pub(super) fn become_user(user: &ServiceUser) -> anyhow::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    setgroups(&[]).context("cannot give up the supplementary groups")?;
+    setresgid(gid, gid, gid).context("cannot become the service group")?;
+    setresuid(uid, uid, uid).context("cannot become the service user")?;
+    if Uid::effective().is_root()
+        || setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_ok()
+    {
+        bail!("root was not given up");
+    }
+    Ok(())
+}
+
+/// No core dumps or ptrace by others of the service user's uid, no new privileges by exec.
+pub(super) fn close_ranks() -> anyhow::Result<()> {
+    nix::sys::prctl::set_dumpable(false).context("PR_SET_DUMPABLE")?;
+    nix::sys::prctl::set_no_new_privs().context("PR_SET_NO_NEW_PRIVS")?;
+    Ok(())
+}
+
+/// Moves this process out of any job's cgroup it was born in, to the root of each hierarchy: else
+/// it would be charged to the job, die with it, or keep its directories from being removed.
+pub(super) fn leave_job_cgroup(cgroupfs: &Path) {
+    let Ok(own) = fs::read_to_string("/proc/self/cgroup") else { return };
+    let pid = std::process::id().to_string();
+    for line in own.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        if !path.split('/').any(|part| part.starts_with("job_")) {
+            continue;
+        }
+        let root = if controllers.is_empty() {
+            cgroupfs.to_owned()
+        } else {
+            cgroupfs.join(controllers.trim_start_matches("name="))
+        };
+        if let Err(e) = fs::write(root.join("cgroup.procs"), &pid) {
+            log::warn!("cannot leave cgroup {path}: {e}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! From root to service: directories, lock, socket, counters, and then no more root.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::Context;
+use ct_core::config::Config;
+use ct_core::protocol::SOCKET_NAME;
+use ct_core::sampler::Sampler;
+use nix::unistd::{Uid, chown, geteuid};
+use rustix::fs::{FlockOperation, flock};
+
+use super::privileges::{self, ServiceUser};
+use crate::logging;
+use crate::server::Server;
+use crate::station::Station;
+
+/// A daemon that has started, and given up root.
+pub(super) struct Started {
+    pub(super) station: Station,
+    pub(super) server: Server,
+    /// Uid whose word counts as Slurm's, beside root's.
+    pub(super) owner: u32,
+    /// Held for the daemon's life: one ct-noded a node.
+    pub(super) _lock: File,
+}
+
+/// Starts; `None` where another ct-noded holds the lock.
+pub(super) fn start(
+    config: Config,
+    node: String,
+    is_daemon: bool,
+) -> anyhow::Result<Option<Started>> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
+    let is_root = geteuid().is_root();
+    let user =
+        if is_root { Some(privileges::service_user(&config.node.service_user)?) } else { None };
+    make_dirs(&config, user.as_ref())?;
+    if is_daemon {
+        let log = config.node.state_dir.join("noded.log");
+        logging::to_file(&log).with_context(|| format!("cannot open {}", log.display()))?;
+        give(&log, user.as_ref())?;
+    }
+    let Some(lock) = lock(&config.node.run_dir)? else { return Ok(None) };
+    privileges::leave_job_cgroup(&config.path.cgroupfs);
+    let sampler = Sampler::open(&config);
+    for problem in sampler.problems() {
+        log::warn!("{problem}");
+    }
+    let socket = config.node.run_dir.join(SOCKET_NAME);
+    let server =
+        Server::bind(&socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
+    if let Some(user) = &user {
+        give(&socket, Some(user))?;
+        privileges::become_user(user)?;
+    }
+    privileges::close_ranks()?;
+    let names: Vec<String> =
+        sampler.devices().iter().map(|d| format!("{} ({})", d.name, d.method)).collect();
+    log::info!("node {node}: meters: {}", names.join(", "));
+    // Started without root, its own user stands in for Slurm: a test, or a node of one user's.
+    let owner = if is_root { 0 } else { geteuid().as_raw() };
+    let station = Station::new(config, node, sampler);
+    Ok(Some(Started { station, server, owner, _lock: lock }))
+}
+
+fn make_dirs(config: &Config, user: Option<&ServiceUser>) -> anyhow::Result<()> {
+    let jobs = config.node.state_dir.join("jobs");
+    for (dir, mode) in
+        [(&config.node.run_dir, 0o755), (&config.node.state_dir, 0o750), (&jobs, 0o750)]
+    {
+        make_dir(dir, mode, user).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    // On a root-squashed file system the site makes it, for the service user.
+    if let Err(e) = make_dir(&config.ledger.dir, 0o750, user) {
+        log::warn!("cannot make the ledger's directory {}: {e}", config.ledger.dir.display());
+    }
+    Ok(())
+}
+
+fn make_dir(dir: &Path, mode: u32, user: Option<&ServiceUser>) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if dir.is_dir() {
+        return Ok(());
+    }
+    // The parents are the system's, for everybody to pass through.
+    if let Some(parent) = dir.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+    }
+    fs::DirBuilder::new().mode(mode).create(dir)?;
+    // The umask is the service's; the run directory is to be entered by all.
+    fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    give(dir, user)
+}
+
+fn give(path: &Path, user: Option<&ServiceUser>) -> anyhow::Result<()> {
+    if let Some(user) = user {
+        chown(path, Some(Uid::from_raw(user.uid)), Some(user.gid.into()))?;
+    }
+    Ok(())
+}
+
+fn lock(run_dir: &Path) -> anyhow::Result<Option<File>> {
+    let path = run_dir.join("noded.lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(&path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+        Err(e) => return Err(e).context("cannot lock noded.lock"),
+    }
+    fs::write(run_dir.join("noded.pid"), format!("{}\n", std::process::id()))?;
+    Ok(Some(file))
+}

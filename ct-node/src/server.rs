@@ -1,0 +1,116 @@
+//! The socket: connections, lines, file handles, and the peer's credentials.
+//!
+//! One thread, one poll. A message is at most 64 KiB; a peer that sends more, or too much at once,
+//! is cut off, and costs nobody else anything.
+
+mod client;
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::dispatch::Peer;
+use client::Client;
+
+/// Connections at the same time, of everybody.
+const MAX_CLIENTS: usize = 512;
+/// Connections at the same time, of one user who is not root.
+const MAX_CLIENTS_PER_UID: usize = 32;
+
+/// A listening socket and its connections.
+pub struct Server {
+    listener: UnixListener,
+    clients: Vec<Client>,
+}
+
+/// What one line asks for, to be answered by one line.
+pub type Answer<'a> = &'a mut dyn FnMut(Peer, &[u8], Vec<OwnedFd>) -> String;
+
+impl Server {
+    /// Listens at `path`, connectable by everybody who can reach it.
+    ///
+    /// A socket left behind is replaced; the caller holds the lock that says nobody listens there.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, clients: Vec::new() })
+    }
+
+    /// Waits up to `timeout` for a connection, a message, or one of `others` to become readable;
+    /// answers what came. Returns which of `others` are readable.
+    ///
+    /// # Errors
+    ///
+    /// Those of poll(2), but for an interruption.
+    pub fn turn(
+        &mut self,
+        timeout: Duration,
+        others: &[BorrowedFd<'_>],
+        answer: Answer<'_>,
+    ) -> io::Result<Vec<bool>> {
+        let (ready, readable) = self.wait(timeout, others)?;
+        for (client, flags) in self.clients.iter_mut().zip(&ready[1 + others.len()..]) {
+            if !flags.is_empty() {
+                client.turn(answer);
+            }
+        }
+        self.clients.retain(|c| !c.is_closed());
+        if !ready[0].is_empty() {
+            self.accept();
+        }
+        Ok(readable)
+    }
+
+    fn wait(
+        &self,
+        timeout: Duration,
+        others: &[BorrowedFd<'_>],
+    ) -> io::Result<(Vec<PollFlags>, Vec<bool>)> {
+        let listener = self.listener.as_fd();
+        let mut fds = vec![PollFd::from_borrowed_fd(listener, PollFlags::IN)];
+        fds.extend(others.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
+        fds.extend(self.clients.iter().map(Client::poll_fd));
+        let timeout = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) => {}
+            // A signal: its pipe is readable at the next turn.
+            Err(rustix::io::Errno::INTR) => {
+                return Ok((vec![PollFlags::empty(); fds.len()], vec![false; others.len()]));
+            }
+            Err(e) => return Err(e.into()),
+        }
+        let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+        let readable = ready[1..=others.len()].iter().map(|f| !f.is_empty()).collect();
+        Ok((ready, readable))
+    }
+
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            let Ok(client) = Client::new(stream) else { continue };
+            let uid = client.peer().uid;
+            let of_uid = self.clients.iter().filter(|c| c.peer().uid == uid).count();
+            let is_full = self.clients.len() >= MAX_CLIENTS || of_uid >= MAX_CLIENTS_PER_UID;
+            if uid == 0 || !is_full {
+                self.clients.push(client);
+            }
+        }
+    }
+}

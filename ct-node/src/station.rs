@@ -1,0 +1,231 @@
+//! One node: its meters, its jobs, and what happens at each event.
+//!
+//! Every event samples exactly; the interval since the last sample is split among the jobs that
+//! were there for the whole of it. Nothing here talks to anybody: requests come from
+//! [`crate::dispatch`], what is to be written goes out as values.
+
+mod activity;
+mod choice;
+mod gpus;
+mod lifecycle;
+
+pub use lifecycle::Ended;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ct_core::attribution::{DeviceUse, Situation, split};
+use ct_core::carbon::Factors;
+use ct_core::config::Config;
+use ct_core::energy::Component;
+use ct_core::job::{Context, Job, Others};
+use ct_core::sample::{Interval, Moment};
+use ct_core::sampler::{Sampler, now};
+use ct_core::units::Watts;
+
+use activity::SystemTime;
+
+/// Looks at what other nodes of a job have drawn: the job, and the names of those nodes.
+pub type OtherNodes = Box<dyn FnMut(&Job, &[String]) -> Others>;
+
+/// A node that is being measured.
+pub struct Station {
+    config: Config,
+    node: String,
+    factors: Factors,
+    sampler: Sampler,
+    jobs: BTreeMap<u32, Job>,
+    ended: Vec<Ended>,
+    system: SystemTime,
+    mem_total_mb: Option<u64>,
+    problems: BTreeSet<String>,
+    other_nodes: Option<OtherNodes>,
+}
+
+impl Station {
+    /// A node with these meters, sampled once.
+    pub fn new(config: Config, node: String, mut sampler: Sampler) -> Self {
+        sampler.sample();
+        let mut problems = sampler.problems().clone();
+        problems.extend(standing_problems(&config, &sampler));
+        Self {
+            factors: Factors::from_config(&config),
+            mem_total_mb: activity::mem_total_mb(&config.path.procfs),
+            config,
+            node,
+            sampler,
+            jobs: BTreeMap::new(),
+            ended: Vec::new(),
+            system: SystemTime::default(),
+            problems,
+            other_nodes: None,
+        }
+    }
+
+    /// Says how other nodes of a job can be seen.
+    pub fn look_at_other_nodes_with(&mut self, look: OtherNodes) {
+        self.other_nodes = Some(look);
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// This node's name.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// The meters.
+    pub fn sampler(&self) -> &Sampler {
+        &self.sampler
+    }
+
+    /// Jobs that run, by id.
+    pub fn jobs(&self) -> &BTreeMap<u32, Job> {
+        &self.jobs
+    }
+
+    /// A running job.
+    pub fn job_mut(&mut self, job_id: u32) -> Option<&mut Job> {
+        self.jobs.get_mut(&job_id)
+    }
+
+    /// All running jobs.
+    pub fn jobs_mut(&mut self) -> impl Iterator<Item = &mut Job> {
+        self.jobs.values_mut()
+    }
+
+    /// Jobs that ended and whose records are still to be written.
+    pub fn ended(&self) -> &[Ended] {
+        &self.ended
+    }
+
+    /// The same, to take them.
+    pub fn ended_mut(&mut self) -> &mut Vec<Ended> {
+        &mut self.ended
+    }
+
+    /// What surrounds every job.
+    pub fn context(&self) -> Context<'_> {
+        Context {
+            factors: &self.factors,
+            policy: self.config.attribution.policy,
+            devices: self.sampler.devices(),
+            cluster: self.config.ledger.cluster.as_deref().unwrap_or("cluster"),
+            node: &self.node,
+            n_cpus: self.sampler.n_cpus(),
+            problems: &self.problems,
+        }
+    }
+
+    /// Samples, charges the jobs, and says when that was.
+    pub fn sample(&mut self) -> Moment {
+        if let Some(interval) = self.sampler.sample() {
+            self.charge(&interval);
+        }
+        self.problems.extend(self.sampler.problems().iter().cloned());
+        self.sampler.last_at().unwrap_or_else(now)
+    }
+
+    fn charge(&mut self, interval: &Interval) {
+        let system_cpu_time = self.read_activity(interval.busy);
+        let situation = self.situation(interval, system_cpu_time);
+        let split = split(&situation, self.config.attribution.policy);
+        let answered = |component: Component, index: usize, job: &Job| {
+            let device = &self.sampler.devices()[index];
+            let is_its =
+                component != Component::Gpu || job.gpus.iter().any(|g| g.uuid == device.id);
+            !is_its || interval.devices[index].answered
+        };
+        for (job, charge) in self.jobs.values_mut().zip(&split.jobs) {
+            let covered = situation
+                .devices
+                .iter()
+                .enumerate()
+                .all(|(index, device)| answered(device.component, index, job));
+            job.charge(interval.end, charge, covered);
+        }
+    }
+
+    fn situation(&self, interval: &Interval, system_cpu_time: Option<Duration>) -> Situation {
+        let idle = &self.config.attribution.idle_w;
+        let devices = self.sampler.devices().iter().zip(&interval.devices);
+        let device_use =
+            |(device, drawn): (&ct_core::source::Device, &ct_core::sample::DeviceEnergy)| {
+                let watts = match device.component {
+                    Component::Cpu => idle.cpu,
+                    Component::Dram => idle.dram,
+                    Component::Gpu => idle.gpu,
+                    Component::Rest => idle.rest,
+                };
+                DeviceUse {
+                    component: device.component,
+                    energy: drawn.energy,
+                    idle: watts.map(Watts::new),
+                }
+            };
+        Situation {
+            duration: interval.duration(),
+            devices: devices.map(device_use).collect(),
+            jobs: self.jobs.values().map(|job| self.holding(job)).collect(),
+            system_cpu_time,
+        }
+    }
+
+    /// Time until the next sample is due: the shortest interval a job asks for, or the idle one; at
+    /// the latest at the full hour, so that hours are booked apart.
+    pub fn next_sample_in(&self) -> Duration {
+        let idle = Duration::from_secs_f64(self.config.node.sample_idle_s);
+        let asked = self.jobs.values().map(next_of_job).min().unwrap_or(idle);
+        let at = now();
+        let since_last = self.sampler.last_at().map_or(Duration::ZERO, |last| at.since(&last));
+        asked.saturating_sub(since_last).min(until_full_hour(&at))
+    }
+}
+
+/// A job over several nodes is sampled soon after its start, too, so that its first node learns the
+/// power of the others; then ever more seldom, up to its own interval.
+fn next_of_job(job: &Job) -> Duration {
+    let interval = job.settings.update_interval;
+    if job.facts.n_nodes.unwrap_or(1) > 1 {
+        return interval.min(job.elapsed().max(Duration::from_millis(250)));
+    }
+    interval
+}
+
+fn until_full_hour(at: &Moment) -> Duration {
+    let millis = at.wall.timestamp_millis().rem_euclid(3_600_000);
+    Duration::from_millis(3_600_000 - millis.unsigned_abs())
+}
+
+/// What is degraded on this node as it is configured, said in every record.
+fn standing_problems(config: &Config, sampler: &Sampler) -> Vec<String> {
+    let mut out = Vec::new();
+    let idle = &config.attribution.idle_w;
+    let is_by_activity = config.attribution.policy == ct_core::config::Policy::Hybrid;
+    let known = [
+        (Component::Cpu, idle.cpu),
+        (Component::Dram, idle.dram),
+        (Component::Gpu, idle.gpu),
+        (Component::Rest, idle.rest),
+    ];
+    for (component, watts) in known {
+        let has = sampler.devices().iter().any(|d| d.component == component);
+        if is_by_activity && has && watts.is_none() {
+            let name = component.as_str();
+            out.push(format!("no idle baseline of {name}: its idle energy is split by activity"));
+        }
+    }
+    if config.power.pue.is_none() {
+        out.push("PUE is the default 1.58".to_owned());
+    }
+    if config.carbon.intensity_g_per_kwh.is_none() {
+        out.push("carbon intensity is the default world average".to_owned());
+    }
+    if !sampler.devices().iter().any(|d| d.component == Component::Dram) {
+        out.push("no DRAM meter: memory energy is not included".to_owned());
+    }
+    out
+}

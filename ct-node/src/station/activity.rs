@@ -1,0 +1,97 @@
+//! What each job held and did since the last sample.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use ct_core::attribution::Holding;
+use ct_core::job::Job;
+use ct_core::source::{ReadError, cgroup};
+
+use super::Station;
+
+/// CPU time that was no job's.
+///
+/// `/proc/stat` counts in ticks of 10 ms and a cgroup in nanoseconds, so that over a short interval
+/// the jobs may seem to have run longer than the node. What exceeds is carried over: the system's
+/// time is the rise of the highest value that (node − jobs) has ever had.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SystemTime {
+    node: Duration,
+    jobs: Duration,
+    highest: Duration,
+}
+
+impl SystemTime {
+    fn advance(&mut self, node: Duration, jobs: Duration) -> Duration {
+        self.node += node;
+        self.jobs += jobs;
+        let value = self.node.saturating_sub(self.jobs).max(self.highest);
+        value - std::mem::replace(&mut self.highest, value)
+    }
+}
+
+impl Station {
+    /// Reads the CPU time of every job; returns the system's where the node's is known.
+    pub(super) fn read_activity(&mut self, node_busy: Option<Duration>) -> Option<Duration> {
+        let cgroupfs = self.config.path.cgroupfs.clone();
+        let mut jobs = Duration::ZERO;
+        for job in self.jobs.values_mut() {
+            job.activity = read_job(job, &cgroupfs);
+            jobs += job.activity.unwrap_or_default();
+        }
+        node_busy.map(|node| self.system.advance(node, jobs))
+    }
+
+    pub(super) fn holding(&self, job: &Job) -> Holding {
+        let n_cpus = self.sampler.n_cpus();
+        let cpu_share = job.cpu_share(n_cpus);
+        let memory = job.facts.alloc_mem_mb.zip(self.mem_total_mb.filter(|t| *t > 0));
+        let mem_share = memory.map_or(cpu_share, |(job, node)| (job as f64 / node as f64).min(1.0));
+        let index = |uuid: &str| self.sampler.devices().iter().position(|d| d.id == uuid);
+        let gpus = job.gpus.iter().filter_map(|g| Some((index(&g.uuid)?, g.share))).collect();
+        Holding { cpu_share, mem_share, cpu_time: job.activity, gpus }
+    }
+}
+
+/// CPU time since the last reading; `None` where the job has no cgroup that can be read.
+fn read_job(job: &mut Job, cgroupfs: &Path) -> Option<Duration> {
+    let cgroup = job.cgroup.as_ref()?;
+    match cgroup::read_cpu_time(cgroup, cgroupfs) {
+        Ok(time) => Some(job.cpu_time.advance(time)),
+        Err(ReadError::Gone { .. }) => {
+            // Between two steps, or after the last: the job runs nothing.
+            job.cpu_time.lifetime_ended();
+            Some(Duration::ZERO)
+        }
+        Err(e) => {
+            job.warnings.insert(format!("CPU time unknown, share by allocation: {e}"));
+            None
+        }
+    }
+}
+
+/// Memory of the node in MB.
+pub(super) fn mem_total_mb(procfs: &Path) -> Option<u64> {
+    let text = fs::read_to_string(procfs.join("meminfo")).ok()?;
+    let kb = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
+    kb.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kb| kb / 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_that_lag_behind_the_jobs_are_carried_over() {
+        let ms = Duration::from_millis;
+        let mut system = SystemTime::default();
+        // The node's ticks lag by 10 ms, then catch up: nothing of it is the system's.
+        assert_eq!(system.advance(ms(90), ms(100)), ms(0));
+        assert_eq!(system.advance(ms(110), ms(100)), ms(0));
+        // 50 ms that no job used.
+        assert_eq!(system.advance(ms(150), ms(100)), ms(50));
+        assert_eq!(system.advance(ms(95), ms(100)), ms(0));
+        assert_eq!(system.advance(ms(105), ms(100)), ms(0));
+    }
+}

@@ -1,0 +1,273 @@
+//! Start and end of jobs, steps and epochs.
+
+use std::path::{Path, PathBuf};
+
+use chrono::Local;
+use ct_core::job::{EpochError, Job, merge};
+use ct_core::log::writer::{file_names, stem};
+use ct_core::option::{EpochBy, OptionSet, Settings};
+use ct_core::protocol::{JobFacts, OpenLogs, StepFacts};
+use ct_core::sample::Moment;
+use ct_core::slurm::{PatternValues, expand, expand_counts, expand_hostlist, job_cgroup};
+use serde::{Deserialize, Serialize};
+
+use super::choice::decide;
+use super::{Station, gpus};
+
+/// A job that ended on this node and whose record is still to be written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The job, with its last interval charged.
+    pub job: Job,
+    /// The wait status the epilog knew.
+    pub wait_status: Option<i32>,
+    /// Whether its end was told, or it was found gone.
+    pub was_told: bool,
+}
+
+impl Station {
+    /// A job starts, or a hook knows more of one that did.
+    pub fn job_start(&mut self, facts: JobFacts) {
+        let job_id = facts.job_id;
+        let is_other_run = self.jobs.get(&job_id).is_some_and(|job| {
+            facts.uid != job.facts.uid || facts.restart.is_some_and(|r| r != job.restart)
+        });
+        if is_other_run {
+            // The epilog of the run before was never heard.
+            self.job_end(job_id, None, false);
+        }
+        let at = self.sample();
+        match self.jobs.get_mut(&job_id) {
+            Some(job) => merge(&mut job.facts, facts),
+            None => {
+                let decision = decide(&facts, &self.config.track);
+                let mut job = Job::new(facts, decision.tracked, decision.settings, at);
+                job.warnings.extend(decision.warnings);
+                self.jobs.insert(job_id, job);
+            }
+        }
+        self.complete_facts(job_id);
+    }
+
+    /// The one job of a command's own station starts, with these options.
+    pub fn start_local(&mut self, facts: JobFacts, set: &OptionSet) {
+        let at = self.sample();
+        let mut options = self.config.track.options().unwrap_or_default();
+        options.extend(set);
+        // Checked by who took the command line; a clash with the site's keys leaves the command's.
+        let settings = Settings::resolve(&options).or_else(|_| Settings::resolve(set));
+        let job_id = facts.job_id;
+        let job = Job::new(facts, true, settings.unwrap_or_default(), at);
+        self.jobs.insert(job_id, job);
+        self.complete_facts(job_id);
+    }
+
+    /// A step starts.
+    pub fn step_start(&mut self, facts: JobFacts, step: &StepFacts) {
+        let (job_id, option) = (facts.job_id, facts.option.clone());
+        self.job_start(facts);
+        let is_first = self.is_first_node(job_id);
+        let track = &self.config.track;
+        let Some(job) = self.jobs.get_mut(&job_id) else { return };
+        job.has_batch_step |= step.name == "batch";
+        if job.cgroup.is_none() {
+            job.cgroup = job_cgroup(&step.cgroup, job_id);
+        }
+        job.stepd_pids.insert(step.stepd_pid);
+        // An option given to srun alone, inside an allocation without one.
+        if !job.tracked && option.is_some() && !job.is_log_open() {
+            let own = JobFacts { option, ..job.facts.clone() };
+            let decision = decide(&own, track);
+            (job.tracked, job.settings) = (decision.tracked, decision.settings);
+            job.warnings.extend(decision.warnings);
+        }
+        let is_epoch = job.tracked && is_first && job.settings.epoch_by == EpochBy::Step;
+        if is_epoch && step.name != "batch" && job.step_epoch.is_none() {
+            job.step_epoch = Some(step.name.clone());
+            job.epoch_start(job.last);
+        }
+    }
+
+    /// A step ended: text for its output.
+    pub fn step_end(&mut self, job_id: u32, step: &str) -> String {
+        let at = self.sample();
+        self.refresh_others(job_id);
+        let is_first = self.is_first_node(job_id);
+        let Some((job, context)) = self.job_and_context(job_id) else { return String::new() };
+        if !job.tracked || !is_first {
+            return String::new();
+        }
+        if step == "batch" {
+            return job.close_logs(at, context);
+        }
+        let mut text = String::new();
+        if job.step_epoch.as_deref() == Some(step) {
+            job.step_epoch = None;
+            text = job.epoch_end(at, context).unwrap_or_default();
+        }
+        if !job.has_batch_step && job.settings.verbose > 0 {
+            text.push_str(&job.summary(at, context));
+        }
+        text
+    }
+
+    /// A job ended on this node; its record waits in [`Station::ended_mut`].
+    pub fn job_end(&mut self, job_id: u32, wait_status: Option<i32>, was_told: bool) {
+        let at = self.sample();
+        self.refresh_others(job_id);
+        if let Some((job, context)) = self.job_and_context(job_id) {
+            job.close_logs(at, context);
+        }
+        if let Some(job) = self.jobs.remove(&job_id) {
+            self.ended.push(Ended { job, wait_status, was_told });
+        }
+    }
+
+    /// An epoch starts; whether there is such a job.
+    pub fn epoch_start(&mut self, job_id: u32) -> bool {
+        let at = self.sample();
+        self.refresh_others(job_id);
+        let Some(job) = self.jobs.get_mut(&job_id) else { return false };
+        job.epoch_start(at);
+        true
+    }
+
+    /// An epoch ends: text for the job's output; `None` where there is no such job.
+    pub fn epoch_end(&mut self, job_id: u32) -> Option<Result<String, EpochError>> {
+        let at = self.sample();
+        self.refresh_others(job_id);
+        let (job, context) = self.job_and_context(job_id)?;
+        Some(job.epoch_end(at, context))
+    }
+
+    /// Monitoring of epochs ends: text for the job's output.
+    pub fn stop(&mut self, job_id: u32) -> Option<String> {
+        let at = self.sample();
+        let (job, context) = self.job_and_context(job_id)?;
+        Some(job.stop(at, context))
+    }
+
+    /// The log files have come: what is to be said in the job's output.
+    pub fn begin_logs(&mut self, job_id: u32) -> Option<String> {
+        let at = self.sample();
+        let (job, context) = self.job_and_context(job_id)?;
+        Some(job.begin_logs(at, context))
+    }
+
+    /// Takes up a job of an earlier life of this daemon.
+    pub fn restore(&mut self, job: Job) {
+        self.jobs.insert(job.facts.job_id, job);
+    }
+
+    /// Goes on from the last sample of an earlier life: the next interval is the gap.
+    pub fn resume(&mut self, earlier: &ct_core::sampler::LastSample) {
+        self.sampler.resume(earlier);
+    }
+
+    /// Sets what the job's other nodes have drawn by now.
+    fn refresh_others(&mut self, job_id: u32) {
+        let Some(job) = self.jobs.get(&job_id) else { return };
+        if job.facts.n_nodes.unwrap_or(1) <= 1 {
+            return;
+        }
+        let Some(mut look) = self.other_nodes.take() else { return };
+        let names = expand_hostlist(job.facts.nodelist.as_deref().unwrap_or_default());
+        let wanted: Vec<String> = names.into_iter().filter(|n| *n != self.node).collect();
+        let others = look(job, &wanted);
+        if let Some(job) = self.jobs.get_mut(&job_id) {
+            job.others = others;
+        }
+        self.other_nodes = Some(look);
+    }
+
+    fn job_and_context(&mut self, job_id: u32) -> Option<(&mut Job, ct_core::job::Context<'_>)> {
+        let context = ct_core::job::Context {
+            factors: &self.factors,
+            policy: self.config.attribution.policy,
+            devices: self.sampler.devices(),
+            cluster: self.config.ledger.cluster.as_deref().unwrap_or("cluster"),
+            node: &self.node,
+            n_cpus: self.sampler.n_cpus(),
+            problems: &self.problems,
+        };
+        Some((self.jobs.get_mut(&job_id)?, context))
+    }
+
+    /// Fills in what follows from the facts: CPUs on this node, GPUs, number of nodes.
+    fn complete_facts(&mut self, job_id: u32) {
+        let node = self.node.clone();
+        let devices = self.sampler.devices();
+        let Some(job) = self.jobs.get_mut(&job_id) else { return };
+        let facts = &mut job.facts;
+        let hosts = expand_hostlist(facts.nodelist.as_deref().unwrap_or_default());
+        if facts.alloc_cpus.is_none() {
+            let index = hosts.iter().position(|h| *h == node).unwrap_or(0);
+            let counts = expand_counts(facts.cpus_per_node.as_deref().unwrap_or_default());
+            facts.alloc_cpus = counts.get(index).or(counts.last()).copied();
+        }
+        if facts.n_nodes.is_none() && !hosts.is_empty() {
+            facts.n_nodes = u32::try_from(hosts.len()).ok();
+        }
+        if job.gpus.is_empty() {
+            let (held, warnings) = gpus::resolve(&job.facts, devices);
+            job.gpus = held;
+            job.warnings.extend(warnings);
+        }
+    }
+
+    /// Whether this node is the job's first, which writes its logs.
+    pub fn is_first_node(&self, job_id: u32) -> bool {
+        let Some(job) = self.jobs.get(&job_id) else { return false };
+        is_first(&self.node, &job.facts)
+    }
+
+    /// The log files wanted from the job's user, if its logs are still to be opened here.
+    pub fn wanted_logs(&mut self, job_id: u32) -> Option<OpenLogs> {
+        if !self.is_first_node(job_id) {
+            return None;
+        }
+        let node = self.node.clone();
+        let job = self.jobs.get_mut(&job_id).filter(|job| job.tracked)?;
+        let values = pattern_values(job, &node);
+        let Some(dir) = log_dir(job, &values) else {
+            job.warnings.insert("no logs: the job's working directory is unknown".to_owned());
+            return None;
+        };
+        let prefix = expand(&job.settings.log_file_prefix, &values);
+        let start: Moment = job.start;
+        let (id, restart) = (job.facts.job_id, job.restart);
+        let stem = job
+            .stem
+            .get_or_insert_with(|| stem(&prefix, id, restart, start.wall.with_timezone(&Local)));
+        Some(OpenLogs { dir, names: file_names(stem) })
+    }
+}
+
+/// Whether `node` is the first of the job's nodes; a job whose nodes are unknown has one.
+fn is_first(node: &str, facts: &JobFacts) -> bool {
+    let hosts = expand_hostlist(facts.nodelist.as_deref().unwrap_or_default());
+    hosts.first().is_none_or(|first| first == node)
+}
+
+fn pattern_values(job: &Job, node: &str) -> PatternValues {
+    let facts = &job.facts;
+    PatternValues {
+        job_id: facts.job_id,
+        array_job_id: facts.array_job_id,
+        array_task_id: facts.array_task_id,
+        job_name: facts.job_name.clone().unwrap_or_default(),
+        user: facts.user.clone().unwrap_or_else(|| facts.uid.to_string()),
+        node: node.to_owned(),
+        // Only the first node writes logs.
+        node_index: 0,
+    }
+}
+
+fn log_dir(job: &Job, values: &PatternValues) -> Option<PathBuf> {
+    let dir = expand(job.settings.log_dir.as_deref().unwrap_or("carbontracker"), values);
+    if Path::new(&dir).is_absolute() {
+        return Some(dir.into());
+    }
+    let work_dir = job.facts.work_dir.as_deref().filter(|d| d.is_absolute())?;
+    Some(work_dir.join(dir))
+}

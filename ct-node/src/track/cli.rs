@@ -1,0 +1,142 @@
+//! Command line of ct-track.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use ct_core::option::{KEYS, OptionSet};
+
+use super::{marks, run};
+
+/// Runs ct-track.
+pub fn main() -> ExitCode {
+    let matches = command().get_matches();
+    match matches.subcommand() {
+        Some(("epoch", sub)) => match sub.subcommand() {
+            Some(("start", _)) => marks::epoch_start(),
+            _ => marks::epoch_end(),
+        },
+        Some(("stop", _)) => marks::stop(),
+        Some(("status", sub)) => {
+            marks::status(sub.get_one::<u32>("job").copied(), sub.get_flag("json"))
+        }
+        Some(("run", sub)) => run_command(sub),
+        _ => ExitCode::from(2),
+    }
+}
+
+fn run_command(sub: &ArgMatches) -> ExitCode {
+    let mut set = OptionSet::default();
+    for key in KEYS {
+        let Some(value) = sub.get_one::<String>(key.name) else { continue };
+        if let Err(e) = set.set(key.name, value) {
+            return usage(&e.to_string());
+        }
+    }
+    if let Err(e) = ct_core::option::Settings::resolve(&set) {
+        return usage(&e.to_string());
+    }
+    let command: Vec<OsString> =
+        sub.get_many::<OsString>("command").unwrap_or_default().cloned().collect();
+    let config = sub.get_one::<PathBuf>("config");
+    run::run(&set, config.map(PathBuf::as_path), &command)
+}
+
+fn usage(message: &str) -> ExitCode {
+    super::client::say(message);
+    ExitCode::from(2)
+}
+
+fn command() -> Command {
+    Command::new("ct-track")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Marks epochs of a job, shows how it stands, or measures a command without Slurm")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("epoch")
+                .about("Mark the start or the end of an epoch of this job")
+                .subcommand_required(true)
+                .subcommand(Command::new("start").about("Mark the start of an epoch"))
+                .subcommand(Command::new("end").about(
+                    "Mark the end of an epoch; print the prediction and consumption when due",
+                )),
+        )
+        .subcommand(Command::new("stop").about("End the monitoring of epochs before all are done"))
+        .subcommand(
+            Command::new("status")
+                .about("Show how a job of yours stands on this node")
+                .arg(
+                    Arg::new("job")
+                        .value_name("JOBID")
+                        .value_parser(value_parser!(u32))
+                        .help("Job id; this job if left out"),
+                )
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .action(ArgAction::SetTrue)
+                        .help("Print the reply as JSON"),
+                ),
+        )
+        .subcommand(run_subcommand())
+}
+
+fn run_subcommand() -> Command {
+    let mut run = Command::new("run").about("Measure a command; its exit status is kept").arg(
+        Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("Read this configuration instead of /etc/carbontracker/carbontracker.toml"),
+    );
+    for key in KEYS {
+        // Upstream's parameters keep their names; dashes are taken as well.
+        run = run.arg(
+            Arg::new(key.name)
+                .long(key.name)
+                .alias(key.name.replace('_', "-"))
+                .value_name("VALUE")
+                .allow_hyphen_values(true)
+                .help(format!("{} [default: {}]", key.help, key.default)),
+        );
+    }
+    run.arg(
+        Arg::new("command")
+            .value_name("COMMAND")
+            .required(true)
+            .num_args(1..)
+            .trailing_var_arg(true)
+            .allow_hyphen_values(true)
+            .value_parser(value_parser!(OsString))
+            .help("Command to run, after --"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_own_options_are_its_own() {
+        command().debug_assert();
+        let matches = command()
+            .try_get_matches_from([
+                "ct-track",
+                "run",
+                "--epochs",
+                "3",
+                "python",
+                "x.py",
+                "--log_dir",
+                "z",
+            ])
+            .unwrap();
+        let (_, sub) = matches.subcommand().unwrap();
+        let words: Vec<&OsString> = sub.get_many::<OsString>("command").unwrap().collect();
+        assert_eq!(words, ["python", "x.py", "--log_dir", "z"]);
+        assert_eq!(sub.get_one::<String>("epochs").map(String::as_str), Some("3"));
+        assert_eq!(sub.get_one::<String>("log_dir"), None);
+    }
+}

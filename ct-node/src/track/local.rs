@@ -1,0 +1,252 @@
+//! Measures a command in this process: a station of one job, with a socket for its epoch marks.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus};
+
+use anyhow::Context;
+use ct_core::config::{Config, Policy};
+use ct_core::energy::Component;
+use ct_core::option::OptionSet;
+use ct_core::protocol::{
+    JOB_ID_ENV, JobFacts, OpenLogs, Reply, SOCKET_ENV, SOCKET_NAME, parse_request, to_line,
+};
+use ct_core::record::EndReason;
+use ct_core::sampler::Sampler;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid, User, getegid, geteuid};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+
+use super::client::say;
+use super::run::spawned;
+use crate::dispatch::{Desk, Peer};
+use crate::log_files::LogFiles;
+use crate::server::Server;
+use crate::station::Station;
+
+/// A command's meters, logs and socket.
+pub(super) struct Local {
+    station: Station,
+    logs: LogFiles,
+    server: Server,
+    socket_dir: PathBuf,
+    job_id: u32,
+}
+
+impl Local {
+    /// Opens the meters, the logs and the socket.
+    pub(super) fn start(set: &OptionSet, config: Option<&Path>) -> anyhow::Result<Self> {
+        let mut config = Config::load(config)?;
+        // The command has the whole machine, as upstream has it: nobody else is accounted.
+        config.attribution.policy = Policy::Allocated;
+        config.ledger.cluster = Some("local".to_owned());
+        let sampler = Sampler::open(&config);
+        let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let job_id = std::process::id();
+        let facts = facts(job_id, &sampler);
+        let mut station = Station::new(config, node, sampler);
+        station.start_local(facts, set);
+        let socket_dir = make_socket_dir(job_id)?;
+        let server = Server::bind(&socket_dir.join(SOCKET_NAME))?;
+        let mut local = Self { station, logs: LogFiles::default(), server, socket_dir, job_id };
+        if let Err(e) = local.open_logs() {
+            say(&format!("no logs: {e:#}"));
+        }
+        Ok(local)
+    }
+
+    fn open_logs(&mut self) -> anyhow::Result<()> {
+        let wanted = self.station.wanted_logs(self.job_id).context("no working directory")?;
+        let handles = open(&wanted)?;
+        self.logs.attach(self.job_id, geteuid().as_raw(), handles)?;
+        let text = self.station.begin_logs(self.job_id).unwrap_or_default();
+        self.flush();
+        eprint_text(&text);
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        for job in self.station.jobs_mut() {
+            self.logs.flush(job);
+        }
+    }
+
+    /// Runs the command to its end.
+    pub(super) fn run(mut self, mut command: Command) -> ExitCode {
+        command.env(SOCKET_ENV, self.socket_dir.join(SOCKET_NAME));
+        command.env(JOB_ID_ENV, self.job_id.to_string());
+        let signals = match catch_signals() {
+            Ok(signals) => signals,
+            Err(e) => {
+                say(&format!("not measured: cannot catch signals: {e}"));
+                return spawned(command.status());
+            }
+        };
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(e) => {
+                self.finish(None);
+                return spawned(Err(e));
+            }
+        };
+        let status = self.serve(&mut child, &signals);
+        self.finish(status.as_ref().ok().copied());
+        spawned(status)
+    }
+
+    /// Answers marks and samples until the command ends.
+    fn serve(&mut self, child: &mut Child, signals: &Signals) -> std::io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            let timeout = self.station.next_sample_in();
+            let (station, logs) = (&mut self.station, &mut self.logs);
+            let owner = geteuid().as_raw();
+            let mut answer = |peer: Peer, line: &[u8], fds: Vec<OwnedFd>| {
+                let mut desk = Desk { station: &mut *station, logs: &mut *logs, owner };
+                let reply = match parse_request(line) {
+                    Ok(request) => desk.answer(peer, request, fds),
+                    Err(e) => Reply::Error { message: e.to_string() },
+                };
+                to_line(&reply).unwrap_or_default()
+            };
+            let others = [signals.child.as_fd(), signals.end.as_fd()];
+            let ready = self.server.turn(timeout, &others, &mut answer)?;
+            if ready[0] {
+                drain(&signals.child);
+            }
+            if ready[1] {
+                drain(&signals.end);
+                // Whoever asks us to end means the command; ctrl-C has reached it already.
+                let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
+                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            }
+            if self.station.next_sample_in().is_zero() {
+                self.station.sample();
+                self.flush();
+            }
+        }
+    }
+
+    /// Closing block, logs, record.
+    fn finish(&mut self, status: Option<ExitStatus>) {
+        let reason = match status {
+            Some(status) if status.success() => EndReason::Completed,
+            _ => EndReason::Failed,
+        };
+        let text = self.station.step_end(self.job_id, "batch");
+        eprint_text(&text);
+        self.station.job_end(self.job_id, status.map(|s| i32::from(!s.success())), true);
+        for mut ended in std::mem::take(self.station.ended_mut()) {
+            let record = ended.job.record(reason, self.station.context());
+            self.logs.flush(&mut ended.job);
+            let line = record.to_line().unwrap_or_default();
+            if let Some(thread) = self.logs.finish(self.job_id, line) {
+                // A thread that panicked has written what it could.
+                let _ = thread.join();
+            }
+        }
+        let _ = fs::remove_dir_all(&self.socket_dir);
+    }
+}
+
+/// The whole machine, this user, this directory.
+fn facts(job_id: u32, sampler: &Sampler) -> JobFacts {
+    let uid = geteuid();
+    let user = User::from_uid(uid).ok().flatten().map(|u| u.name);
+    let millis = chrono::Utc::now().timestamp_millis();
+    JobFacts {
+        job_id,
+        uid: uid.as_raw(),
+        gid: getegid().as_raw(),
+        // Upstream's second number is random; ours tells two runs with one pid apart.
+        restart: u32::try_from(millis.rem_euclid(999_999)).ok(),
+        user,
+        n_nodes: Some(1),
+        work_dir: std::env::current_dir().ok(),
+        alloc_cpus: Some(sampler.n_cpus()),
+        job_gpus: Some(visible_gpus(sampler)),
+        ..JobFacts::default()
+    }
+}
+
+/// UUIDs of the GPUs the command may use: those of CUDA_VISIBLE_DEVICES, else all of the machine.
+fn visible_gpus(sampler: &Sampler) -> String {
+    let gpus = sampler.devices().iter().filter(|d| d.component == Component::Gpu);
+    let all: Vec<&str> = gpus.map(|d| d.id.as_str()).collect();
+    let Ok(visible) = std::env::var("CUDA_VISIBLE_DEVICES") else { return all.join(",") };
+    let resolve = |word: &str| -> Option<String> {
+        match word.trim().parse::<usize>() {
+            Ok(index) => all.get(index).map(|id| (*id).to_owned()),
+            Err(_) => Some(word.trim().to_owned()),
+        }
+    };
+    visible.split(',').filter_map(resolve).collect::<Vec<_>>().join(",")
+}
+
+/// A directory that only this user can enter.
+fn make_socket_dir(pid: u32) -> anyhow::Result<PathBuf> {
+    let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let base = if base.is_dir() { base } else { std::env::temp_dir() };
+    let uid = Uid::effective();
+    let nanos = chrono::Utc::now().timestamp_subsec_nanos();
+    let dir = base.join(format!("ct-track-{uid}-{pid}-{nanos}"));
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&dir)
+        .with_context(|| format!("cannot make {}", dir.display()))?;
+    Ok(dir)
+}
+
+fn open(wanted: &OpenLogs) -> anyhow::Result<Vec<OwnedFd>> {
+    let dir = &wanted.dir;
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let open = |name: &String| {
+        let path = dir.join(name);
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(&path)
+            .map(OwnedFd::from)
+            .with_context(|| format!("cannot open {}", path.display()))
+    };
+    wanted.names.iter().map(open).collect()
+}
+
+struct Signals {
+    child: UnixStream,
+    end: UnixStream,
+}
+
+fn catch_signals() -> std::io::Result<Signals> {
+    let (child, on_child) = UnixStream::pair()?;
+    let (end, on_end) = UnixStream::pair()?;
+    child.set_nonblocking(true)?;
+    end.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(SIGCHLD, on_child)?;
+    for signal in [SIGTERM, SIGHUP] {
+        signal_hook::low_level::pipe::register(signal, on_end.try_clone()?)?;
+    }
+    // Ctrl-C goes to the command, too; we wait for what it makes of it.
+    let (ignored, on_interrupt) = UnixStream::pair()?;
+    drop(ignored);
+    signal_hook::low_level::pipe::register(SIGINT, on_interrupt)?;
+    Ok(Signals { child, end })
+}
+
+fn drain(mut pipe: &UnixStream) {
+    let mut bytes = [0_u8; 64];
+    while matches!(pipe.read(&mut bytes), Ok(n) if n > 0) {}
+}
+
+/// The blocks go to standard error: standard output is the command's own.
+fn eprint_text(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
