@@ -1,0 +1,139 @@
+//! A libnvidia-ml.so.1 without a GPU: it answers from the files in `FAKE_NVML_DIR`.
+//!
+//! It has the symbols that nvml-wrapper needs for what ct-noded asks, under the names and with
+//! the types of NVIDIA's nvml.h; whatever else a caller looks up is not found, as in an old
+//! driver. The exported functions are thin: `machine` reads, `answer` writes through the
+//! caller's pointers. Here are those about the library and the way to a GPU, in `device` those
+//! about one GPU.
+
+use std::ffi::{CStr, c_char, c_uint, c_void};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::answer::{answer, answer_in_use, put, put_text};
+use crate::machine::{Gpu, Status};
+
+mod answer;
+mod device;
+#[forbid(unsafe_code)]
+mod machine;
+
+/// How often the library was initialised and not shut down.
+static N_USERS: AtomicU32 = AtomicU32::new(0);
+
+/// `nvmlDevice_t`: an opaque pointer; here the NVML index plus one, never followed.
+pub(crate) type Device = *mut c_void;
+
+/// Starts a use of the library.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlInit_v2() -> c_uint {
+    answer(|| {
+        machine::root()?;
+        N_USERS.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    })
+}
+
+/// Starts a use of the library; the flags change nothing here.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlInitWithFlags(_flags: c_uint) -> c_uint {
+    nvmlInit_v2()
+}
+
+/// Ends a use of the library.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlShutdown() -> c_uint {
+    answer_in_use(|| {
+        N_USERS.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
+    })
+}
+
+/// The name of a status.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlErrorString(status: c_uint) -> *const c_char {
+    let text = match Status(status) {
+        Status::SUCCESS => c"Success",
+        Status::UNINITIALIZED => c"Uninitialized",
+        Status::INVALID_ARGUMENT => c"Invalid Argument",
+        Status::NOT_SUPPORTED => c"Not Supported",
+        Status::NOT_FOUND => c"Not Found",
+        Status::INSUFFICIENT_SIZE => c"Insufficient Size",
+        Status::DRIVER_NOT_LOADED => c"Driver Not Loaded",
+        _ => c"Unknown Error",
+    };
+    text.as_ptr()
+}
+
+/// The driver's version.
+///
+/// # Safety
+///
+/// `version` must be NULL or valid for writes of `length` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlSystemGetDriverVersion(
+    version: *mut c_char,
+    length: c_uint,
+) -> c_uint {
+    answer_in_use(|| {
+        let text = machine::driver_version()?;
+        // SAFETY: the caller's contract for `version` and `length` is that of put_text.
+        unsafe { put_text(version, length, &text) }
+    })
+}
+
+/// The number of GPUs.
+///
+/// # Safety
+///
+/// `count` must be NULL or valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetCount_v2(count: *mut c_uint) -> c_uint {
+    answer_in_use(|| {
+        let n_gpus = machine::n_gpus()?;
+        // SAFETY: the caller's contract for `count` is that of put.
+        unsafe { put(count, n_gpus) }
+    })
+}
+
+/// The GPU with an NVML index.
+///
+/// # Safety
+///
+/// `device` must be NULL or valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetHandleByIndex_v2(
+    index: c_uint,
+    device: *mut Device,
+) -> c_uint {
+    answer_in_use(|| {
+        let handle = handle_of(Gpu::by_index(index)?);
+        // SAFETY: the caller's contract for `device` is that of put.
+        unsafe { put(device, handle) }
+    })
+}
+
+/// The GPU with a UUID.
+///
+/// # Safety
+///
+/// `uuid` must be NULL or a NUL-terminated string, `device` NULL or valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetHandleByUUID(
+    uuid: *const c_char,
+    device: *mut Device,
+) -> c_uint {
+    answer_in_use(|| {
+        if uuid.is_null() {
+            return Err(Status::INVALID_ARGUMENT);
+        }
+        // SAFETY: not NULL as checked above, and NUL-terminated by this function's contract.
+        let uuid = unsafe { CStr::from_ptr(uuid) };
+        let handle = handle_of(Gpu::by_uuid(&uuid.to_string_lossy())?);
+        // SAFETY: the caller's contract for `device` is that of put.
+        unsafe { put(device, handle) }
+    })
+}
+
+fn handle_of(gpu: Gpu) -> Device {
+    std::ptr::without_provenance_mut(gpu.index() as usize + 1)
+}

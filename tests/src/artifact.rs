@@ -1,0 +1,79 @@
+//! The programs and libraries under test, built by cargo.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+
+/// Packages built so far by this process.
+static BUILT: Mutex<BTreeMap<String, ()>> = Mutex::new(BTreeMap::new());
+
+/// The directory of the running program's build, such as `target/debug`.
+fn profile_dir() -> Result<PathBuf> {
+    let exe = env::current_exe().context("cannot tell which program this is")?;
+    let dir = exe.parent().context("this program lies in no directory")?;
+    // Test programs lie in `deps` below the directory that the binaries lie in.
+    Ok(if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir }.to_owned())
+}
+
+/// The path of one of this package's own binaries.
+///
+/// # Errors
+///
+/// Where cargo has not built it. It builds all of them together with any test of this package.
+pub(crate) fn own_binary(name: &str) -> Result<PathBuf> {
+    let path = profile_dir()?.join(name);
+    ensure!(path.exists(), "{} is missing\nhint: cargo build -p ct-tests", path.display());
+    Ok(path)
+}
+
+/// Builds a package of the workspace, once per process, and returns the path of `file` in it:
+/// `built("spank-plugin", "libcarbontracker.so")`.
+///
+/// The build has the profile and the target directory of the running test, so that a test never
+/// sees what an earlier version left there.
+///
+/// # Errors
+///
+/// Where the build fails, with cargo's messages, or does not make that file.
+pub fn built(package: &str, file: &str) -> Result<PathBuf> {
+    let profile_dir = profile_dir()?;
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if !built.contains_key(package) {
+        build(package, &profile_dir)?;
+        built.insert(package.to_owned(), ());
+    }
+    let path = profile_dir.join(file);
+    ensure!(path.exists(), "package {package} was built, but {} is missing", path.display());
+    Ok(path)
+}
+
+/// The path of `libfake_nvml.so`, built where need be.
+///
+/// # Errors
+///
+/// As [`built`].
+pub fn fake_nvml() -> Result<PathBuf> {
+    built("fake-nvml", "libfake_nvml.so")
+}
+
+fn build(package: &str, profile_dir: &Path) -> Result<()> {
+    let profile = match profile_dir.file_name().and_then(|n| n.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let target_dir = profile_dir.parent().context("the build directory has no parent")?;
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["build", "--quiet", "--package", package, "--profile", profile, "--target-dir"])
+        .arg(target_dir)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .context("cannot run cargo")?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "cargo build --package {package} failed:\n{stderr}");
+    Ok(())
+}

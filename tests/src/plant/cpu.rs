@@ -1,0 +1,102 @@
+//! CPU time of the simulated CPUs.
+
+use std::fs;
+use std::path::Path;
+
+use super::spec::{CpuTime, Spec};
+
+/// Follows the CPU time of each simulated CPU since the plant's start.
+#[derive(Debug)]
+pub(super) struct CpuClock {
+    source: CpuTime,
+    /// Seconds used, by CPU.
+    busy_s: Vec<f64>,
+    /// What the group said last, in nanoseconds by real CPU.
+    last_ns: Vec<u64>,
+}
+
+impl CpuClock {
+    /// Starts at zero; what a group used before does not count.
+    pub(super) fn start(spec: &Spec) -> Self {
+        let last_ns = match &spec.cpu_time {
+            CpuTime::Cpuacct(group) => read_usage(group),
+            CpuTime::Utilisation(_) => Vec::new(),
+        };
+        Self { source: spec.cpu_time.clone(), busy_s: vec![0.0; spec.cpus], last_ns }
+    }
+
+    /// The seconds used by each CPU until `elapsed_s`.
+    pub(super) fn update(&mut self, elapsed_s: f64) -> &[f64] {
+        match &self.source {
+            CpuTime::Utilisation(part) => self.busy_s.fill(elapsed_s * part),
+            CpuTime::Cpuacct(group) => {
+                let now_ns = read_usage(group);
+                self.add(&now_ns);
+            }
+        }
+        &self.busy_s
+    }
+
+    /// Adds what was used since the last reading. A group that is gone leaves an empty reading;
+    /// one that started over shows less than before, all of it new.
+    fn add(&mut self, now_ns: &[u64]) {
+        let has_restarted = now_ns.iter().sum::<u64>() < self.last_ns.iter().sum();
+        for (cpu, &now) in now_ns.iter().enumerate() {
+            let before = self.last_ns.get(cpu).copied().unwrap_or(0);
+            let used_ns = if has_restarted { now } else { now.saturating_sub(before) };
+            // A machine with more CPUs than the simulated one shares them out.
+            let slot = cpu % self.busy_s.len();
+            self.busy_s[slot] += used_ns as f64 * 1e-9;
+        }
+        now_ns.clone_into(&mut self.last_ns);
+    }
+}
+
+/// Nanoseconds used by a group on each CPU; empty where there is no such group.
+fn read_usage(group: &Path) -> Vec<u64> {
+    let text = fs::read_to_string(group.join("cpuacct.usage_percpu")).unwrap_or_default();
+    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock_on(group: &Path) -> CpuClock {
+        let cpu_time = CpuTime::Cpuacct(group.to_owned());
+        CpuClock::start(&Spec { cpu_time, ..Spec::default() })
+    }
+
+    #[test]
+    fn group_that_comes_late_vanishes_and_starts_over_is_added_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("cpuacct.usage_percpu");
+        let mut clock = clock_on(dir.path());
+        assert_eq!(clock.update(1.0), [0.0, 0.0]);
+        fs::write(&file, "1000000000 500000000 \n").unwrap();
+        assert_eq!(clock.update(2.0), [1.0, 0.5]);
+        fs::write(&file, "3000000000 500000000 \n").unwrap();
+        assert_eq!(clock.update(3.0), [3.0, 0.5]);
+        fs::remove_file(&file).unwrap();
+        assert_eq!(clock.update(4.0), [3.0, 0.5]);
+        fs::write(&file, "250000000 0 \n").unwrap();
+        assert_eq!(clock.update(5.0), [3.25, 0.5]);
+    }
+
+    #[test]
+    fn what_a_group_used_before_the_start_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("cpuacct.usage_percpu");
+        fs::write(&file, "8000000000 0 0 0\n").unwrap();
+        let mut clock = clock_on(dir.path());
+        fs::write(&file, "9000000000 0 2000000000 0\n").unwrap();
+        // CPU 2 of the real machine falls to CPU 0 of two.
+        assert_eq!(clock.update(1.0), [3.0, 0.0]);
+    }
+
+    #[test]
+    fn fixed_utilisation_is_a_part_of_the_time() {
+        let spec = Spec { cpu_time: CpuTime::Utilisation(0.25), ..Spec::default() };
+        assert_eq!(CpuClock::start(&spec).update(8.0), [2.0, 2.0]);
+    }
+}

@@ -1,0 +1,45 @@
+//! Whether end-to-end tests can run on this machine.
+
+use std::env;
+use std::path::Path;
+
+/// The daemons and clients a cluster consists of; Debian installs them in these places.
+const PROGRAMS: [&str; 8] = [
+    "/usr/sbin/slurmctld",
+    "/usr/sbin/slurmd",
+    "/usr/sbin/munged",
+    "/usr/bin/munge",
+    "/usr/bin/srun",
+    "/usr/bin/sbatch",
+    "/usr/bin/setsid",
+    "/usr/bin/setpriv",
+];
+
+/// Says whether a [`Cluster`](crate::Cluster) can be started here.
+///
+/// Where it cannot, the reason goes to stderr and the calling test is to return at once: a
+/// machine without Slurm passes. With `CT_E2E=required` in the environment it fails instead.
+///
+/// # Panics
+///
+/// With `CT_E2E=required`, where something is missing.
+#[track_caller]
+pub fn e2e_is_possible() -> bool {
+    let Some(reason) = obstacle() else { return true };
+    let reason = format!("{reason}; tests/install-deps.sh installs what is missing");
+    assert!(env::var("CT_E2E").as_deref() != Ok("required"), "CT_E2E=required, but {reason}");
+    say(&format!("end-to-end test skipped: {reason}"));
+    false
+}
+
+fn obstacle() -> Option<String> {
+    if let Some(program) = PROGRAMS.iter().find(|p| !Path::new(p).exists()) {
+        return Some(format!("{program} is not installed"));
+    }
+    (!rustix::process::geteuid().is_root()).then(|| "the cluster's daemons need root".to_owned())
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test says so where cargo test shows it")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
