@@ -1,0 +1,139 @@
+//! One connection to ct-noded, within a deadline.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use ct_core::protocol::{self, MAX_MESSAGE, Reply, Request};
+
+use crate::os::{self, Deadline};
+use crate::site::Service;
+
+/// What a hook may wait for ct-noded altogether.
+const PATIENCE_MS: u64 = 450;
+
+/// Why a request was not answered.
+#[derive(Debug)]
+pub(crate) enum ClientError {
+    /// Nobody listens.
+    Absent { socket: PathBuf, source: io::Error },
+    /// Somebody listens, and does not answer in time.
+    Silent { socket: PathBuf },
+    /// Somebody listens who is not ct-noded.
+    Stranger { socket: PathBuf, uid: u32 },
+    /// The connection failed.
+    Broken { socket: PathBuf, source: io::Error },
+    /// The request is too long to send, or the reply is not one.
+    Message(String),
+    /// ct-noded refuses.
+    Refused(String),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent { socket, source } => {
+                write!(f, "ct-noded does not listen on {}: {source}", socket.display())
+            }
+            Self::Silent { socket } => {
+                let socket = socket.display();
+                write!(f, "ct-noded does not answer on {socket} within {PATIENCE_MS} ms")
+            }
+            Self::Stranger { socket, uid } => write!(
+                f,
+                "{} belongs to uid {uid}, expected root or the service user; not used",
+                socket.display()
+            ),
+            Self::Broken { socket, source } => {
+                write!(f, "connection to ct-noded on {} failed: {source}", socket.display())
+            }
+            Self::Message(text) => write!(f, "{text}"),
+            Self::Refused(text) => write!(f, "ct-noded refuses: {text}"),
+        }
+    }
+}
+
+/// A connection whose other end is ct-noded.
+#[derive(Debug)]
+pub(crate) struct Client {
+    socket: OwnedFd,
+    path: PathBuf,
+    deadline: Deadline,
+}
+
+/// How long the running hook may wait.
+pub(crate) fn patience() -> Deadline {
+    Deadline::in_ms(PATIENCE_MS)
+}
+
+impl Client {
+    /// Connects and makes sure of who listens, before anything is sent.
+    pub(crate) fn connect(service: &Service, deadline: Deadline) -> Result<Self, ClientError> {
+        let path = service.socket.clone();
+        let socket = os::connect(&path, deadline).map_err(|e| failure(&path, e))?;
+        let uid = os::peer_uid(&socket).map_err(|e| failure(&path, e))?;
+        if !service.trusted.contains(&uid) {
+            return Err(ClientError::Stranger { socket: path, uid });
+        }
+        Ok(Self { socket, path, deadline })
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(crate) fn ask(&self, request: &Request) -> Result<Reply, ClientError> {
+        self.ask_with(request, &[])
+    }
+
+    /// Sends a request with file handles and waits for its answer.
+    pub(crate) fn ask_with(
+        &self,
+        request: &Request,
+        handles: &[OwnedFd],
+    ) -> Result<Reply, ClientError> {
+        let line = protocol::to_line(request).map_err(|e| ClientError::Message(e.to_string()))?;
+        if line.len() > MAX_MESSAGE {
+            let len = line.len();
+            let text = format!("request is {len} bytes long, expected at most {MAX_MESSAGE}");
+            return Err(ClientError::Message(text));
+        }
+        let handles: Vec<RawFd> = handles.iter().map(AsRawFd::as_raw_fd).collect();
+        os::send(&self.socket, line.as_bytes(), &handles, self.deadline)
+            .map_err(|e| failure(&self.path, e))?;
+        let line = self.read_line()?;
+        match protocol::parse_reply(&line) {
+            Ok(Reply::Error { message }) => Err(ClientError::Refused(message)),
+            Ok(reply) => Ok(reply),
+            Err(e) => Err(ClientError::Message(format!("ct-noded's reply: {e}"))),
+        }
+    }
+
+    fn read_line(&self) -> Result<Vec<u8>, ClientError> {
+        let mut line = Vec::new();
+        let mut buffer = [0_u8; 4096];
+        while !line.ends_with(b"\n") {
+            if line.len() > MAX_MESSAGE {
+                let text = format!("ct-noded's reply is longer than {MAX_MESSAGE} bytes");
+                return Err(ClientError::Message(text));
+            }
+            let n = os::receive(&self.socket, &mut buffer, self.deadline)
+                .map_err(|e| failure(&self.path, e))?;
+            if n == 0 {
+                let e = io::Error::from(io::ErrorKind::UnexpectedEof);
+                return Err(failure(&self.path, e));
+            }
+            line.extend_from_slice(&buffer[..n]);
+        }
+        Ok(line)
+    }
+}
+
+fn failure(path: &std::path::Path, source: io::Error) -> ClientError {
+    let socket = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ClientError::Absent { socket, source }
+        }
+        io::ErrorKind::TimedOut => ClientError::Silent { socket },
+        _ => ClientError::Broken { socket, source },
+    }
+}

@@ -1,0 +1,180 @@
+//! slurmstepd: a step is told to ct-noded, its user opens the log files, its end brings the text
+//! for the job's output.
+//!
+//! The extern step sees neither option nor environment, and its standard output is a pipe of
+//! slurmd's: nothing is done there.
+
+mod logs;
+mod step;
+
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ct_core::protocol::{JOB_ID_ENV, OpenLogs, Reply, Request, SOCKET_ENV};
+
+use crate::client::{Client, ClientError, patience};
+use crate::logging::{self, Kind, Log};
+use crate::options;
+use crate::os;
+use crate::site::{Service, Site, node_name};
+use crate::spank::Spank;
+use crate::spawn::{self, Birthplace};
+use crate::sys;
+use step::{BATCH, StepId};
+
+/// What the hooks of one slurmstepd hand on to the next.
+///
+/// The service is kept, as the configuration need not be readable by the job's user.
+struct State {
+    id: StepId,
+    site: Site,
+    node: String,
+    service: Service,
+    /// Whether ct-noded answered at first: one that has gone since is worth a new start.
+    was_answered: bool,
+    open_logs: Option<OpenLogs>,
+    handles: Vec<OwnedFd>,
+    n_exited: u32,
+    is_ended: bool,
+}
+
+static STATE: Mutex<Option<State>> = Mutex::new(None);
+
+fn state() -> MutexGuard<'static, Option<State>> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Registers the option, or Slurm would refuse the job's.
+pub(crate) fn init(spank: &Spank) {
+    options::register(spank);
+}
+
+/// Tells ct-noded of the step.
+pub(crate) fn init_post_opt(spank: &Spank) {
+    let Some(id) = StepId::of(spank) else { return };
+    let log = id.log();
+    let site = Site::from_args(spank.args());
+    site.report(&log);
+    let node = node_name();
+    let service = site.service(&node, &log);
+    let mut step = State {
+        id,
+        site,
+        node,
+        service,
+        was_answered: false,
+        open_logs: None,
+        handles: Vec::new(),
+        n_exited: 0,
+        is_ended: false,
+    };
+    match register(spank, &step, &log) {
+        Ok(reply) => {
+            step.was_answered = true;
+            spank.setenv(SOCKET_ENV, &step.service.socket.to_string_lossy());
+            spank.setenv(JOB_ID_ENV, &step.id.job_id.to_string());
+            if let Reply::Started { open_logs, .. } = reply {
+                step.open_logs = open_logs;
+            }
+        }
+        Err(error) => log.error(Kind::Request, &error.to_string()),
+    }
+    *state() = Some(step);
+}
+
+fn register(spank: &Spank, step: &State, log: &Log) -> Result<Reply, ClientError> {
+    let State { id, site, node, service, .. } = step;
+    let mut job = step::job_facts(spank, id, node.clone());
+    site.complete(&mut job);
+    job.option = options::in_step();
+    let request = Request::StepStart { job: Box::new(job), step: step::step_facts(id) };
+    spawn::reach(site, service, node, Birthplace::Step, patience(), log)?.ask(&request)
+}
+
+/// Opens the log files as the user, whose effective ids Slurm has set, and passes them on.
+pub(crate) fn user_init(spank: &Spank) {
+    let mut guard = state();
+    let Some(state) = guard.as_mut() else { return };
+    let Some(wanted) = state.open_logs.take() else { return };
+    if spank.item_u32(sys::S_JOB_UID) != Some(os::effective_uid()) {
+        return;
+    }
+    let log = state.id.log();
+    match logs::open(&wanted, logs::umask(spank)) {
+        Ok(handles) => {
+            state.handles = handles;
+            let client = Client::connect(&state.service, patience());
+            if let Err(error) = client.and_then(|c| pass_logs(&c, state)) {
+                log.error(Kind::Request, &error.to_string());
+            }
+        }
+        Err((path, cause)) => {
+            log.error(Kind::Logs, &format!("cannot write {}: {cause}", path.display()));
+            logging::say(&format!(
+                "carbontracker: cannot write logs in {}: {cause}; energy is still accounted",
+                wanted.dir.display()
+            ));
+        }
+    }
+}
+
+/// Counts the tasks of an srun step; with the last one the step has ended.
+pub(crate) fn task_exit(spank: &Spank) {
+    let mut guard = state();
+    let Some(state) = guard.as_mut() else { return };
+    state.n_exited += 1;
+    let n_tasks = spank.item_u32(sys::S_JOB_LOCAL_TASK_COUNT).unwrap_or(1);
+    if state.id.name != BATCH && state.n_exited >= n_tasks {
+        end_step(state);
+    }
+}
+
+/// Ends the batch step, or a step whose tasks never came to their end.
+pub(crate) fn exit() {
+    if let Some(mut state) = state().take() {
+        end_step(&mut state);
+    }
+}
+
+/// Tells ct-noded that the step ended and prints what it says to that.
+fn end_step(state: &mut State) {
+    if std::mem::replace(&mut state.is_ended, true) {
+        return;
+    }
+    match ask_for_text(state) {
+        Ok(text) => logging::say(&text),
+        Err(error) => state.id.log().error(Kind::Request, &error.to_string()),
+    }
+}
+
+fn ask_for_text(state: &State) -> Result<String, ClientError> {
+    let client = reach_again(state)?;
+    let request = Request::StepEnd { job_id: state.id.job_id, step: state.id.name.clone() };
+    let mut reply = client.ask(&request)?;
+    if matches!(reply, Reply::Text { need_logs: true, .. }) && !state.handles.is_empty() {
+        pass_logs(&client, state)?;
+        reply = client.ask(&request)?;
+    }
+    Ok(if let Reply::Text { text, .. } = reply { text } else { String::new() })
+}
+
+/// Connects; a ct-noded that ended during the step is started once more and takes up its jobs.
+fn reach_again(state: &State) -> Result<Client, ClientError> {
+    // 24.11 was seen to run exit under the user's ids, with which ct-noded must not be started.
+    if !state.was_answered || os::effective_uid() != 0 {
+        return Client::connect(&state.service, patience());
+    }
+    let (site, service, log) = (&state.site, &state.service, state.id.log());
+    spawn::reach(site, service, &state.node, Birthplace::Step, patience(), &log)
+}
+
+fn pass_logs(client: &Client, state: &State) -> Result<(), ClientError> {
+    let request = Request::Logs { job_id: state.id.job_id };
+    client.ask_with(&request, &state.handles).map(drop)
+}
+
+impl StepId {
+    fn log(&self) -> Log {
+        Log::of_step(self.job_id, &self.name)
+    }
+}

@@ -1,0 +1,53 @@
+//! System calls that std does not offer, each behind a safe function.
+//!
+//! std's Unix sockets cannot pass file handles, wait with a limit while connecting, or tell who is
+//! at the other end; std's processes cannot leave a session and a set of inherited descriptors
+//! behind without a thread or an allocation between fork and exec. So these few calls are made
+//! through libc here and nowhere else.
+
+mod file;
+mod process;
+mod socket;
+
+pub(crate) use file::{effective_uid, make_file};
+pub(crate) use process::{Daemon, start_daemon};
+pub(crate) use socket::{connect, peer_uid, receive, send};
+
+use std::io;
+use std::time::{Duration, Instant};
+
+/// The moment at which a hook stops waiting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(Instant);
+
+impl Deadline {
+    /// So many milliseconds from now.
+    pub(crate) fn in_ms(ms: u64) -> Self {
+        Self(Instant::now() + Duration::from_millis(ms))
+    }
+
+    /// The earlier of the two.
+    pub(crate) fn or_in_ms(self, ms: u64) -> Self {
+        Self(self.0.min(Self::in_ms(ms).0))
+    }
+
+    /// Whether it has passed.
+    pub(crate) fn is_over(self) -> bool {
+        self.remaining_ms() == 0
+    }
+
+    fn remaining_ms(self) -> i32 {
+        let left = self.0.saturating_duration_since(Instant::now());
+        i32::try_from(left.as_millis()).unwrap_or(i32::MAX)
+    }
+}
+
+/// The result of a call that gives -1 for an error.
+fn check(rc: isize) -> io::Result<usize> {
+    usize::try_from(rc).map_err(|_| io::Error::last_os_error())
+}
+
+/// The result of a call that gives -1 for an error and a small number else.
+fn check_int(rc: libc::c_int) -> io::Result<libc::c_int> {
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(rc) }
+}

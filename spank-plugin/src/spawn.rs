@@ -1,0 +1,128 @@
+//! Starting ct-noded where none listens. One that is not needed ends by itself: it takes a lock.
+
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use crate::client::{Client, ClientError};
+use crate::logging::{Kind, Log};
+use crate::os::{self, Daemon, Deadline};
+use crate::site::{Service, Site};
+
+/// Where ct-noded is looked for without `noded=PATH`.
+const USUAL_PLACES: [&str; 3] =
+    ["/usr/sbin/ct-noded", "/usr/bin/ct-noded", "/usr/local/sbin/ct-noded"];
+
+/// What a hook waits for the socket of a ct-noded it started.
+const START_MS: u64 = 300;
+
+/// Where the new ct-noded is born.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Birthplace {
+    /// In slurmd's own cgroup, where it may stay.
+    Slurmd,
+    /// In a step: it leaves every cgroup first, or it would end with the step (v2), or keep the
+    /// job's directories (v1).
+    Step,
+}
+
+/// Connects to ct-noded, and starts it where nobody listens.
+pub(crate) fn reach(
+    site: &Site,
+    service: &Service,
+    node: &str,
+    birthplace: Birthplace,
+    deadline: Deadline,
+    log: &Log,
+) -> Result<Client, ClientError> {
+    match Client::connect(service, deadline) {
+        Err(ClientError::Absent { .. }) => {}
+        other => return other,
+    }
+    if start(site, service, node, birthplace, log) {
+        return wait_for(service, deadline.or_in_ms(START_MS), deadline);
+    }
+    Client::connect(service, deadline)
+}
+
+fn wait_for(service: &Service, until: Deadline, deadline: Deadline) -> Result<Client, ClientError> {
+    loop {
+        match Client::connect(service, deadline) {
+            Err(ClientError::Absent { .. }) if !until.is_over() => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Starts ct-noded; whether it could be executed.
+pub(crate) fn start(
+    site: &Site,
+    service: &Service,
+    node: &str,
+    birthplace: Birthplace,
+    log: &Log,
+) -> bool {
+    let Some(program) = program(site, log) else { return false };
+    let cgroups = match birthplace {
+        Birthplace::Slurmd => Vec::new(),
+        Birthplace::Step => root_cgroups(&service.cgroupfs),
+    };
+    let result = daemon(&program, site, node, cgroups).and_then(|d| os::start_daemon(&d));
+    match &result {
+        Ok(()) => {
+            let text = format!("started {} for node {node}", program.display());
+            log.info(Kind::Start, &text);
+        }
+        Err(e) => {
+            let hint = "hint: noded=PATH in plugstack.conf names it";
+            let text = format!("cannot start {}: {e}; {hint}", program.display());
+            log.error(Kind::Start, &text);
+        }
+    }
+    result.is_ok()
+}
+
+fn program(site: &Site, log: &Log) -> Option<PathBuf> {
+    if site.noded.is_some() {
+        return site.noded.clone();
+    }
+    let found = USUAL_PLACES.iter().map(PathBuf::from).find(|p| p.is_file());
+    if found.is_none() {
+        let places = USUAL_PLACES.join(", ");
+        let hint = "hint: install it, or name it by noded=PATH in plugstack.conf";
+        log.error(Kind::Start, &format!("no ct-noded found as {places}; {hint}"));
+    }
+    found
+}
+
+fn daemon(program: &Path, site: &Site, node: &str, cgroups: Vec<CString>) -> io::Result<Daemon> {
+    let mut args = vec![program.as_os_str(), OsStr::new("--daemon")];
+    if let Some(config) = &site.config {
+        args.extend([OsStr::new("--config"), config.as_os_str()]);
+    }
+    args.extend([OsStr::new("--node"), OsStr::new(node)]);
+    let mut env = vec![CString::from(c"PATH=/usr/sbin:/usr/bin:/sbin:/bin")];
+    if let Some(conf) = std::env::var_os("SLURM_CONF") {
+        env.push(CString::new([b"SLURM_CONF=", conf.as_bytes()].concat())?);
+    }
+    let args = args.into_iter().map(|a| CString::new(a.as_bytes())).collect::<Result<_, _>>()?;
+    Ok(Daemon { args, env, cgroups })
+}
+
+/// `cgroup.procs` at the root of each hierarchy: one under v2, one per controller under v1.
+fn root_cgroups(cgroupfs: &Path) -> Vec<CString> {
+    let unified = cgroupfs.join("cgroup.procs");
+    let paths = if unified.exists() {
+        vec![unified]
+    } else {
+        let dirs = fs::read_dir(cgroupfs).into_iter().flatten().flatten();
+        dirs.map(|d| d.path().join("cgroup.procs")).filter(|p| p.exists()).collect()
+    };
+    paths.iter().filter_map(|p| CString::new(p.as_os_str().as_bytes()).ok()).collect()
+}

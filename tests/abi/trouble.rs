@@ -1,0 +1,145 @@
+//! No daemon, a silent one, a stranger, wrong arguments: every hook succeeds, in time.
+
+use std::process::Command;
+
+use crate::LIMIT_MS;
+use crate::daemon::FakeDaemon;
+use crate::host::{Host, JOB_SCRIPT, LOCAL, REMOTE, SLURMD, TestDir, user_id};
+use crate::step::batch_words;
+
+#[test]
+fn without_a_daemon_every_hook_succeeds_in_time_and_leaves_nothing_behind() {
+    let dir = TestDir::new();
+    let config = dir.config_arg();
+    for context in [REMOTE, JOB_SCRIPT, SLURMD, LOCAL] {
+        let run = Host::new(context).run(&[
+            &config,
+            "arg=noded=/nonexistent/ct-noded",
+            "count",
+            "hook=init",
+            "hook=init_post_opt",
+            "hook=user_init",
+            "hook=task_exit",
+            "hook=exit",
+            "hook=job_prolog",
+            "hook=job_epilog",
+            "count",
+        ]);
+        run.assert_hooks_succeed(LIMIT_MS);
+        run.assert_nothing_left();
+        // A step's lines go to slurmd's log only: slurm_error would reach the job's output.
+        let own = run.all("say").len() + if context == REMOTE { run.all("error").len() } else { 0 };
+        assert_eq!(own, 0, "{run}");
+    }
+}
+
+#[test]
+fn a_missing_daemon_is_said_once_with_its_path_and_how_to_mend_it() {
+    let dir = TestDir::new();
+    let noded = "arg=noded=/nonexistent/ct-noded";
+    let words = [&dir.config_arg(), noded, "hook=init", "hook=init"];
+    let run = Host::new(SLURMD).run(&words);
+    let message = run.one("error");
+    for part in ["ct: slurmd: cannot start /nonexistent/ct-noded", "No such file", "noded=PATH"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn a_daemon_that_does_not_answer_costs_each_hook_half_a_second_at_most() {
+    let dir = TestDir::new();
+    let _stopped = FakeDaemon::silent(dir.path());
+    for (context, hooks) in [
+        (REMOTE, &["hook=init", "hook=init_post_opt", "hook=user_init", "hook=exit"][..]),
+        (JOB_SCRIPT, &["hook=job_prolog", "hook=job_epilog"]),
+        (SLURMD, &["hook=init"]),
+    ] {
+        let mut words = vec![dir.config_arg(), "count".to_owned()];
+        words.extend(hooks.iter().map(ToString::to_string));
+        words.push("count".to_owned());
+        let run = Host::new(context).run(&words);
+        run.assert_hooks_succeed(LIMIT_MS);
+        run.assert_nothing_left();
+        assert!(format!("{run}").contains("does not answer on"), "{run}");
+    }
+}
+
+#[test]
+fn a_strangers_socket_is_named_and_nothing_is_sent_to_it() {
+    if user_id() != 0 {
+        eprintln!("skipped: only root can listen as somebody else");
+        return;
+    }
+    let dir = TestDir::new();
+    let listen = format!("listen=4242:{}", dir.socket().display());
+    let words = [&dir.config_arg(), &listen, "hook=init", "hook=init_post_opt"];
+    let run = Host::new(REMOTE).run(&words);
+    run.assert_hooks_succeed(LIMIT_MS);
+    let message = run.one("info");
+    assert!(message.contains("belongs to uid 4242"), "{run}");
+    assert_eq!(run.all("setenv").len(), 0, "{run}");
+}
+
+#[test]
+fn hostile_arguments_and_nulls_harm_nobody() {
+    for context in [LOCAL, REMOTE, SLURMD, JOB_SCRIPT, "context=0", "context=99"] {
+        for args in [
+            &["args-null"][..],
+            &["args-negative"],
+            &["arg-null", "arg=noded=/nonexistent"],
+            &["arg=noded=/nonexistent", "arg=", "arg==", "arg=config=", "arg=%n%s%n"],
+            &["arg=noded=/nonexistent", "arg=default=maybe", "arg=epochs=0", "arg=\u{1b}[31m=x"],
+        ] {
+            // A machine that has a ct-noded keeps it out of this.
+            let is_contained = args.contains(&"arg=noded=/nonexistent");
+            if context == SLURMD && !is_contained {
+                continue;
+            }
+            let mut words = args.to_vec();
+            if !is_contained {
+                words.insert(0, "job=0");
+            }
+            words.extend(["count", "hook=init", "option-null", "hook=init_post_opt"]);
+            words.extend(["hook=user_init", "hook=task_exit", "hook=exit", "hook=job_prolog"]);
+            words.extend(["hook=job_epilog", "count"]);
+            // Only where init registered it is there an option to give.
+            if ![LOCAL, REMOTE].contains(&context) {
+                words.retain(|w| *w != "option-null");
+            }
+            let run = Host::new(context).run(&words);
+            run.assert_hooks_succeed(LIMIT_MS);
+            run.assert_nothing_left();
+        }
+    }
+}
+
+#[test]
+fn wrong_plugstack_arguments_are_said_to_administrators_and_not_to_users() {
+    let dir = TestDir::new();
+    let words =
+        [&dir.config_arg(), "arg=noded=/nonexistent", "arg=defualt=on", "arg=x", "hook=init"];
+    let run = Host::new(SLURMD).run(&words);
+    let said = run.all("error");
+    assert!(said[0].contains("\"defualt\"") && said[0].contains("expected KEY=VALUE"), "{run}");
+    let run = Host::new(LOCAL).run(&words);
+    assert_eq!(run.all("error").len() + run.all("say").len(), 0, "{run}");
+}
+
+#[test]
+fn valgrind_finds_nothing() {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        eprintln!("skipped: valgrind is not installed");
+        return;
+    }
+    let dir = TestDir::new();
+    let daemon = FakeDaemon::start(dir.path(), true);
+    let run = Host::under_valgrind(REMOTE).run(&batch_words(&dir));
+    // How long a hook takes there says nothing.
+    run.assert_hooks_succeed(60_000);
+    assert!(!daemon.requests().is_empty(), "{run}");
+    let words = [&dir.config_arg(), "hook=init", "option=epochs:0", "option-null", "option=a\\"];
+    Host::under_valgrind(LOCAL).run(&words);
+    let nobody = TestDir::new();
+    let words = [&nobody.config_arg(), "arg=noded=/nonexistent", "hook=init", "hook=job_prolog"];
+    Host::under_valgrind(SLURMD).run(&words);
+}
