@@ -31,7 +31,7 @@ use crate::slurm::CgroupPaths;
 use crate::source::Device;
 use crate::source::cgroup::CpuTime;
 use crate::units::Microjoules;
-use epochs::EpochBook;
+use epochs::{EpochBook, Open};
 
 /// What surrounds every job on this node.
 #[derive(Clone, Copy)]
@@ -101,6 +101,8 @@ pub struct Job {
     pub log: LogText,
     /// Stem of its log files, once they were asked for.
     pub stem: Option<String>,
+    /// Whether this node is the job's first, which writes its logs and sees the other nodes.
+    pub is_first_node: bool,
     /// Whether it has a batch step.
     pub has_batch_step: bool,
     /// What is degraded or left out for this job alone.
@@ -133,6 +135,7 @@ impl Job {
             prediction: None,
             log: LogText::default(),
             stem: None,
+            is_first_node: true,
             has_batch_step: false,
             warnings: BTreeSet::new(),
             gpu_unused: Microjoules::ZERO,
@@ -156,7 +159,10 @@ impl Job {
 
     /// Energy of the job on all its nodes so far, of the components its owner asked for.
     pub fn visible_energy(&self) -> ByComponent<Microjoules> {
-        let all = self.energy.total() + self.others.energy;
+        self.visible(self.energy.total() + self.others.energy)
+    }
+
+    fn visible(&self, all: ByComponent<Microjoules>) -> ByComponent<Microjoules> {
         let zero = ByComponent::default();
         let cpu = if self.settings.components.cpu { all } else { zero };
         let gpu = if self.settings.components.gpu { all } else { zero };
@@ -165,8 +171,20 @@ impl Job {
 
     /// An epoch begins.
     pub fn epoch_start(&mut self, at: Moment) {
-        let energy = self.visible_energy();
-        self.epochs.start(at, energy);
+        let (own, others) = (self.energy.total(), self.others.energy);
+        self.epochs.start(Open { at, own, others });
+    }
+
+    /// When the running epoch began.
+    pub fn epoch_started_at(&mut self) -> Option<Moment> {
+        self.epochs.open_mut().map(|open| open.at)
+    }
+
+    /// Says what the other nodes had drawn when the running epoch began: by its end more is known.
+    pub fn correct_epoch_start(&mut self, others: ByComponent<Microjoules>) {
+        if let Some(open) = self.epochs.open_mut() {
+            open.others = others;
+        }
     }
 
     /// An epoch ends: text for the job's output.
@@ -175,8 +193,11 @@ impl Job {
     ///
     /// [`EpochError`] where none was running.
     pub fn epoch_end(&mut self, at: Moment, context: Context<'_>) -> Result<String, EpochError> {
-        let energy = self.visible_energy();
-        self.epochs.end(at, energy)?;
+        let open = self.epochs.take()?;
+        let own = self.energy.total().since(&open.own);
+        let energy = own + self.others.energy.since(&open.others);
+        let epoch = Epoch { duration: at.since(&open.at), energy: self.visible(energy) };
+        self.epochs.complete(epoch);
         Ok(self.report_epoch(at, context))
     }
 

@@ -3,3 +3,4 @@
 //! [`parser`] reads those of Python carbontracker 1.0.3 to 2.4.7 and our own.
 
 pub mod parser;
+pub mod writer;

@@ -25,8 +25,8 @@ use ct_core::units::Watts;
 
 use activity::SystemTime;
 
-/// Looks at what other nodes of a job have drawn: the job, and the names of those nodes.
-pub type OtherNodes = Box<dyn FnMut(&Job, &[String]) -> Others>;
+/// Looks at what other nodes of a job had drawn: the job, the names of those nodes, and when.
+pub type OtherNodes = Box<dyn FnMut(&Job, &[String], Moment) -> Others>;
 
 /// A node that is being measured.
 pub struct Station {

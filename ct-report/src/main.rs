@@ -1,1 +1,33 @@
-fn main() {}
+//! `ct-report`: reads logs and ledgers, and says what the jobs used.
+//!
+//! The command line picks a command; a command loads, adds up and renders, in this order.
+#![forbid(unsafe_code)]
+
+mod aggregate;
+mod cli;
+mod diagnostic;
+mod dictionary;
+mod load;
+mod query;
+mod render;
+mod total;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::diagnostic::Outcome;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return diagnostic::report_usage(&error),
+    };
+    let outcome = match &cli.command {
+        Command::Parse(args) => cli::parse::run(args),
+        Command::Aggregate(args) => cli::aggregate::run(args),
+        Command::Usage(args) => cli::usage::run(args),
+    };
+    outcome.map_or_else(|error| diagnostic::report(&error), Outcome::exit_code)
+}

@@ -32,7 +32,9 @@ pub mod cluster;
 pub mod plant;
 mod process;
 mod require;
+pub mod site;
 
 pub use cluster::{Cluster, JobId, JobInfo, Output, Proctrack, User};
 pub use plant::{Meter, PowerPlant};
 pub use require::e2e_is_possible;
+pub use site::Site;

@@ -44,27 +44,24 @@ pub(super) struct EpochBook {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Open {
-    at: Moment,
-    energy: ByComponent<Microjoules>,
+pub(super) struct Open {
+    pub(super) at: Moment,
+    pub(super) own: ByComponent<Microjoules>,
+    pub(super) others: ByComponent<Microjoules>,
 }
 
 impl Eq for Open {}
 
 impl EpochBook {
     /// Begins an epoch; one that was running begins anew, as upstream has it.
-    pub(super) fn start(&mut self, at: Moment, energy: ByComponent<Microjoules>) {
+    pub(super) fn start(&mut self, open: Open) {
         if !self.is_stopped {
-            self.open = Some(Open { at, energy });
+            self.open = Some(open);
         }
     }
 
-    /// Ends the running epoch.
-    pub(super) fn end(
-        &mut self,
-        at: Moment,
-        energy: ByComponent<Microjoules>,
-    ) -> Result<Epoch, EpochError> {
+    /// The running epoch, to be ended.
+    pub(super) fn take(&mut self) -> Result<Open, EpochError> {
         if self.is_stopped {
             return Err(EpochError::Stopped);
         }
@@ -72,9 +69,17 @@ impl EpochBook {
         if self.done.len() >= MAX_EPOCHS {
             return Err(EpochError::TooMany);
         }
-        let epoch = Epoch { duration: at.since(&open.at), energy: energy.since(&open.energy) };
+        Ok(open)
+    }
+
+    /// Adds a completed epoch.
+    pub(super) fn complete(&mut self, epoch: Epoch) {
         self.done.push(epoch);
-        Ok(epoch)
+    }
+
+    /// The running epoch, to learn more of its start.
+    pub(super) fn open_mut(&mut self) -> Option<&mut Open> {
+        self.open.as_mut()
     }
 
     /// Ends monitoring; whether it was still on.

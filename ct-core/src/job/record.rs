@@ -60,7 +60,7 @@ impl Job {
 
     fn record_epochs(&self) -> Option<Epochs> {
         let (declared, done) = (self.settings.epochs.filter(|_| self.tracked), self.epochs());
-        if declared.is_none() && done.is_empty() {
+        if !self.is_first_node || (declared.is_none() && done.is_empty()) {
             return None;
         }
         Some(Epochs {
@@ -104,7 +104,10 @@ impl Job {
 
     fn job_total(&self, context: Context<'_>) -> Option<JobTotal> {
         let n_nodes = self.facts.n_nodes.unwrap_or(1);
-        if n_nodes <= 1 || (self.others.n_seen == 0 && self.others.missing.is_empty()) {
+        if !self.is_first_node
+            || n_nodes <= 1
+            || (self.others.n_seen == 0 && self.others.missing.is_empty())
+        {
             return None;
         }
         let energy = self.energy.total() + self.others.energy;

@@ -69,6 +69,11 @@ impl<R: BufRead> Entries<R> {
         Self { input, number: 0, line: Vec::new() }
     }
 
+    /// Number of the line that was read last, from 1.
+    pub fn line(&self) -> usize {
+        self.number
+    }
+
     /// Reads one line into the buffer; says how long it is, cut at [`LINE_MAX`].
     fn read_line(&mut self) -> io::Result<usize> {
         self.line.clear();
@@ -100,7 +105,11 @@ impl<R: BufRead> Iterator for Entries<R> {
     }
 }
 
-/// Reads one line of a ledger, or a `…_carbontracker.json` file.
+/// Reads one line of a ledger, or a `…_carbontracker.json` file; `None` is a line of another kind.
+///
+/// # Errors
+///
+/// What is no record of this version, or says what no record can.
 pub fn parse_record(bytes: &[u8]) -> Result<Option<Record>, ParseRecordError> {
     let text = std::str::from_utf8(bytes)?;
     let kind: Kind<'_> = serde_json::from_str(text)?;

@@ -13,6 +13,7 @@ mod number;
 mod record;
 mod run;
 mod session;
+mod standard;
 mod tracker;
 
 use std::borrow::Cow;
@@ -21,7 +22,8 @@ pub use block::{Block, BlockKind, OutputLog, parse_output};
 pub use components::Devices;
 pub use number::parse_duration;
 pub use run::{Counted, Counting, Run};
-pub use session::{Epoch, Power, Session, StandardLog, Writer, parse_standard};
+pub use session::{Epoch, Power, Session, StandardLog, Writer};
+pub use standard::parse_standard;
 pub use tracker::Tracker;
 
 /// A part of a log that could not be read.

@@ -172,18 +172,25 @@ mod tests {
         let at = Local.with_ymd_and_hms(2023, 4, 5, 6, 7, 41).unwrap();
         let mut text = LogText::default();
         text.standard(at, "Epoch 1:");
-        assert_eq!(text.output(at, "Finished monitoring."), "CarbonTracker: Finished monitoring.\n");
+        assert_eq!(
+            text.output(at, "Finished monitoring."),
+            "CarbonTracker: Finished monitoring.\n"
+        );
         text.error(at, "WARNING", "x");
         assert_eq!(text.standard, "2023-04-05 06:07:41 - Epoch 1:\n");
         assert_eq!(text.output, "2023-04-05 06:07:41 - CarbonTracker: Finished monitoring.\n");
         assert_eq!(text.error, "2023-04-05 06:07:41,000 - MainThread - WARNING - x\n");
         assert_eq!(stem("", 42, 1, at), "42.1_2023-04-05T060741Z");
-        assert_eq!(file_names(&stem("p", 4, 0, at))[0], "p_4.0_2023-04-05T060741Z_carbontracker.log");
+        assert_eq!(
+            file_names(&stem("p", 4, 0, at))[0],
+            "p_4.0_2023-04-05T060741Z_carbontracker.log"
+        );
     }
 
     #[test]
     fn components_as_upstream_names_them() {
-        let found = [("gpu", vec!["A".to_owned(), "B".to_owned()]), ("cpu", vec!["cpu:0".to_owned()])];
+        let found =
+            [("gpu", vec!["A".to_owned(), "B".to_owned()]), ("cpu", vec!["cpu:0".to_owned()])];
         assert_eq!(
             components_sentence(&found),
             "The following components were found: GPU with device(s) A, B. CPU with device(s) cpu:0."

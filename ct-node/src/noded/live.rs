@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use ct_core::energy::{ByComponent, Component};
 use ct_core::job::{Job, Others};
+use ct_core::sample::Moment;
 use ct_core::units::{Joules, Microjoules};
 use serde::{Deserialize, Serialize};
 
@@ -27,10 +28,15 @@ const KEPT_FOR: Duration = Duration::from_secs(120);
 /// Time that each node of a job adds to the interval of its writes.
 const SPREAD_PER_NODE: Duration = Duration::from_millis(50);
 
+/// Jobs whose other nodes are remembered; more than ever run on a node at once.
+const MOST_JOBS: usize = 1024;
+
 /// One node's part of a job, as the others see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct LiveNode {
     restart: u32,
+    #[serde(with = "ct_core::record::timestamp")]
+    start: DateTime<Utc>,
     #[serde(with = "ct_core::record::timestamp")]
     at: DateTime<Utc>,
     energy_j: ByComponent<Microjoules>,
@@ -39,9 +45,9 @@ struct LiveNode {
 }
 
 impl LiveNode {
-    /// Its energy at `now`, carried on with its last power.
-    fn energy_at(&self, now: DateTime<Utc>) -> ByComponent<Microjoules> {
-        let seconds = (now - self.at).to_std().unwrap_or_default().as_secs_f64();
+    /// Its energy at an instant after it was written, carried on with its last power.
+    fn energy_after(&self, at: DateTime<Utc>) -> ByComponent<Microjoules> {
+        let seconds = (at - self.at).to_std().unwrap_or_default().as_secs_f64();
         let mut out = self.energy_j;
         if !self.is_over {
             for c in Component::ALL {
@@ -53,6 +59,49 @@ impl LiveNode {
     }
 }
 
+/// What was seen of a node, oldest first.
+#[derive(Default)]
+struct History(Vec<LiveNode>);
+
+impl History {
+    /// Most states that are kept: an epoch that began before them is taken from the oldest.
+    const MOST: usize = 256;
+
+    fn add(&mut self, node: LiveNode) {
+        if self.0.first().is_some_and(|first| first.restart != node.restart) {
+            self.0.clear();
+        }
+        if self.0.last().is_none_or(|last| last.at < node.at || last.is_over != node.is_over) {
+            if self.0.len() >= Self::MOST {
+                self.0.remove(1);
+            }
+            self.0.push(node);
+        }
+    }
+
+    /// Energy at an instant: on the line between two states, or carried on from the last.
+    fn energy_at(&self, at: DateTime<Utc>) -> Option<ByComponent<Microjoules>> {
+        let next = self.0.partition_point(|n| n.at <= at);
+        let Some(later) = self.0.get(next) else {
+            return self.0.last().map(|last| last.energy_after(at));
+        };
+        // Before the first state there is the start, with nothing drawn.
+        let (from, base) = match next.checked_sub(1).and_then(|i| self.0.get(i)) {
+            Some(earlier) => (earlier.at, earlier.energy_j),
+            None => (later.start.min(at), ByComponent::default()),
+        };
+        let whole = (later.at - from).as_seconds_f64();
+        let part = if whole > 0.0 { (at - from).as_seconds_f64() / whole } else { 0.0 };
+        let drawn = later.energy_j.since(&base);
+        let mut out = base;
+        for c in Component::ALL {
+            let joules = drawn.get(c).to_joules().as_joules() * part;
+            *out.get_mut(c) += Joules::new(joules).to_microjoules();
+        }
+        Some(out)
+    }
+}
+
 enum Command {
     Write { path: PathBuf, text: String },
     Remove { path: PathBuf },
@@ -61,7 +110,7 @@ enum Command {
 
 /// What was last published of a job.
 struct Published {
-    at: Instant,
+    at: Moment,
     energy: ByComponent<Microjoules>,
     node: LiveNode,
 }
@@ -84,7 +133,7 @@ impl Live {
             .stack_size(256 * 1024)
             .spawn(move || work(&inbox))?;
         let mut eyes = Eyes { dir: dir.clone(), commands: commands.clone(), seen: HashMap::new() };
-        station.look_at_other_nodes_with(Box::new(move |job, nodes| eyes.look(job, nodes)));
+        station.look_at_other_nodes_with(Box::new(move |job, nodes, at| eyes.look(job, nodes, at)));
         let node = station.node().to_owned();
         Ok(Self { dir, node, commands, published: HashMap::new() })
     }
@@ -111,11 +160,11 @@ impl Live {
         let key = (job.facts.job_id, job.restart);
         let energy = job.energy.total();
         let earlier = self.published.get(&key);
-        if earlier.is_some_and(|p| p.at.elapsed() < pause(job)) {
+        if earlier.is_some_and(|p| job.last.since(&p.at) < pause(job)) {
             return;
         }
         let power_w = earlier.map_or_else(ByComponent::default, |p| {
-            let duration = p.at.elapsed();
+            let duration = job.last.since(&p.at);
             let drawn = energy.since(&p.energy);
             let mut power = ByComponent::default();
             for c in Component::ALL {
@@ -123,10 +172,17 @@ impl Live {
             }
             power
         });
-        let at = job.last.wall;
-        let node = LiveNode { restart: job.restart, at, energy_j: energy, power_w, is_over: false };
+        let at = job.last;
+        let node = LiveNode {
+            restart: job.restart,
+            start: job.start.wall,
+            at: at.wall,
+            energy_j: energy,
+            power_w,
+            is_over: false,
+        };
         self.write(key.0, &node);
-        self.published.insert(key, Published { at: Instant::now(), energy, node });
+        self.published.insert(key, Published { at, energy, node });
     }
 
     fn publish_end(&mut self, key: (u32, u32), energy: Option<ByComponent<Microjoules>>) {
@@ -160,40 +216,40 @@ fn pause(job: &Job) -> Duration {
 struct Eyes {
     dir: PathBuf,
     commands: Sender<Command>,
-    seen: HashMap<u32, HashMap<String, LiveNode>>,
+    seen: HashMap<u32, HashMap<String, History>>,
 }
 
 impl Eyes {
-    fn look(&mut self, job: &Job, nodes: &[String]) -> Others {
+    fn look(&mut self, job: &Job, nodes: &[String], at: Moment) -> Others {
         let job_id = job.facts.job_id;
-        let (reply, answer) = sync_channel(1);
-        let dir = self.dir.join(job_id.to_string());
-        let _ = self.commands.send(Command::Read { dir, nodes: nodes.to_vec(), reply });
+        self.refresh(job, nodes);
         let seen = self.seen.entry(job_id).or_default();
-        if let Ok(fresh) = answer.recv_timeout(PATIENCE) {
-            seen.extend(fresh.into_iter().filter(|(_, n)| n.restart == job.restart));
-        }
-        let now = Utc::now();
         let mut others = Others::default();
         for name in nodes {
-            match seen.get(name).filter(|n| n.restart == job.restart) {
-                Some(node) => {
-                    others.energy += node.energy_at(now);
+            match seen.get(name).and_then(|history| history.energy_at(at.wall)) {
+                Some(energy) => {
+                    others.energy += energy;
                     others.n_seen += 1;
                 }
                 None => others.missing.push(name.clone()),
             }
         }
-        // What was reported once is never taken back.
-        let floor = job.others.energy;
-        for c in Component::ALL {
-            let energy = *others.energy.get(c).max(floor.get(c));
-            *others.energy.get_mut(c) = energy;
-        }
-        if self.seen.len() > 1024 {
+        others
+    }
+
+    fn refresh(&mut self, job: &Job, nodes: &[String]) {
+        let job_id = job.facts.job_id;
+        if self.seen.len() > MOST_JOBS {
             self.seen.retain(|id, _| *id == job_id);
         }
-        others
+        let (reply, answer) = sync_channel(1);
+        let dir = self.dir.join(job_id.to_string());
+        let _ = self.commands.send(Command::Read { dir, nodes: nodes.to_vec(), reply });
+        let Ok(fresh) = answer.recv_timeout(PATIENCE) else { return };
+        let seen = self.seen.entry(job_id).or_default();
+        for (name, node) in fresh.into_iter().filter(|(_, n)| n.restart == job.restart) {
+            seen.entry(name).or_default().add(node);
+        }
     }
 }
 
@@ -247,27 +303,47 @@ fn read(dir: &Path, nodes: &[String]) -> HashMap<String, LiveNode> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn energy_is_carried_on_with_the_last_power() {
-        let at: DateTime<Utc> = "2026-11-23T10:00:00Z".parse().unwrap();
-        let mut node = LiveNode {
+    fn at(seconds: i64) -> DateTime<Utc> {
+        let start: DateTime<Utc> = "2026-11-23T10:00:00Z".parse().unwrap();
+        start + chrono::TimeDelta::seconds(seconds)
+    }
+
+    fn node(seconds: i64, joules: u64, watts: f64) -> LiveNode {
+        LiveNode {
             restart: 0,
-            at,
-            energy_j: ByComponent { cpu: Microjoules::new(5_000_000), ..Default::default() },
-            power_w: ByComponent { cpu: 80.0, ..Default::default() },
+            start: at(0),
+            at: at(seconds),
+            energy_j: ByComponent {
+                cpu: Microjoules::new(joules * 1_000_000),
+                ..Default::default()
+            },
+            power_w: ByComponent { cpu: watts, ..Default::default() },
             is_over: false,
-        };
-        // 5 J and 80 W for 2 s.
-        let later = at + chrono::TimeDelta::seconds(2);
-        assert_eq!(node.energy_at(later).cpu.as_u64(), 165_000_000);
-        assert_eq!(node.energy_at(at - chrono::TimeDelta::seconds(2)).cpu.as_u64(), 5_000_000);
-        node.is_over = true;
-        assert_eq!(node.energy_at(later).cpu.as_u64(), 5_000_000);
+        }
+    }
+
+    #[test]
+    fn energy_lies_between_what_was_seen_and_is_carried_on_after_it() {
+        let mut history = History::default();
+        assert!(history.energy_at(at(0)).is_none());
+        history.add(node(10, 800, 80.0));
+        history.add(node(20, 2000, 120.0));
+        let joules = |s: i64| history.energy_at(at(s)).unwrap().cpu.as_u64() / 1_000_000;
+        // 800 J in the first 10 s; 1200 J in the next; then 120 W.
+        assert_eq!([joules(5), joules(10), joules(15), joules(22)], [400, 800, 1400, 2240]);
+        let mut over = node(30, 2500, 120.0);
+        over.is_over = true;
+        history.add(over);
+        assert_eq!(history.energy_at(at(99)).unwrap().cpu.as_u64(), 2_500_000_000);
+    }
+
+    #[test]
+    fn files_of_nodes_that_are_not_there_are_missed() {
         let dir = tempfile::tempdir().unwrap();
-        replace(&dir.path().join("n1.json"), serde_json::to_string(&node).unwrap().as_bytes())
-            .unwrap();
+        let text = serde_json::to_string(&node(1, 2, 3.0)).unwrap();
+        replace(&dir.path().join("n1.json"), text.as_bytes()).unwrap();
         let seen = read(dir.path(), &["n1".to_owned(), "n2".to_owned()]);
         assert_eq!(seen.len(), 1);
-        assert_eq!(seen["n1"], node);
+        assert_eq!(seen["n1"], node(1, 2, 3.0));
     }
 }

@@ -32,11 +32,13 @@ pub(super) fn start(
     node: String,
     is_daemon: bool,
 ) -> anyhow::Result<Option<Started>> {
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
+    // Parents of our directories are for everybody to pass through.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let is_root = geteuid().is_root();
     let user =
         if is_root { Some(privileges::service_user(&config.node.service_user)?) } else { None };
     make_dirs(&config, user.as_ref())?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
     if is_daemon {
         let log = config.node.state_dir.join("noded.log");
         logging::to_file(&log).with_context(|| format!("cannot open {}", log.display()))?;
@@ -44,13 +46,14 @@ pub(super) fn start(
     }
     let Some(lock) = lock(&config.node.run_dir)? else { return Ok(None) };
     privileges::leave_job_cgroup(&config.path.cgroupfs);
+    // Before the meters: NVML takes its time, and a hook that connects meanwhile is kept waiting.
+    let socket = config.node.run_dir.join(SOCKET_NAME);
+    let server =
+        Server::bind(&socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
     let sampler = Sampler::open(&config);
     for problem in sampler.problems() {
         log::warn!("{problem}");
     }
-    let socket = config.node.run_dir.join(SOCKET_NAME);
-    let server =
-        Server::bind(&socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
     if let Some(user) = &user {
         give(&socket, Some(user))?;
         privileges::become_user(user)?;
@@ -84,13 +87,10 @@ fn make_dir(dir: &Path, mode: u32, user: Option<&ServiceUser>) -> anyhow::Result
     if dir.is_dir() {
         return Ok(());
     }
-    // The parents are the system's, for everybody to pass through.
     if let Some(parent) = dir.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     }
     fs::DirBuilder::new().mode(mode).create(dir)?;
-    // The umask is the service's; the run directory is to be entered by all.
-    fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     give(dir, user)
 }
 

@@ -66,7 +66,6 @@ impl Station {
     pub fn step_start(&mut self, facts: JobFacts, step: &StepFacts) {
         let (job_id, option) = (facts.job_id, facts.option.clone());
         self.job_start(facts);
-        let is_first = self.is_first_node(job_id);
         let track = &self.config.track;
         let Some(job) = self.jobs.get_mut(&job_id) else { return };
         job.has_batch_step |= step.name == "batch";
@@ -81,8 +80,9 @@ impl Station {
             (job.tracked, job.settings) = (decision.tracked, decision.settings);
             job.warnings.extend(decision.warnings);
         }
-        let is_epoch = job.tracked && is_first && job.settings.epoch_by == EpochBy::Step;
-        if is_epoch && step.name != "batch" && job.step_epoch.is_none() {
+        let is_epoch = job.tracked && job.is_first_node && job.settings.epoch_by == EpochBy::Step;
+        let is_srun_step = step.name.bytes().all(|b| b.is_ascii_digit());
+        if is_epoch && is_srun_step && job.step_epoch.is_none() {
             job.step_epoch = Some(step.name.clone());
             job.epoch_start(job.last);
         }
@@ -91,10 +91,9 @@ impl Station {
     /// A step ended: text for its output.
     pub fn step_end(&mut self, job_id: u32, step: &str) -> String {
         let at = self.sample();
-        self.refresh_others(job_id);
-        let is_first = self.is_first_node(job_id);
+        self.refresh_others(job_id, at);
         let Some((job, context)) = self.job_and_context(job_id) else { return String::new() };
-        if !job.tracked || !is_first {
+        if !job.tracked || !job.is_first_node {
             return String::new();
         }
         if step == "batch" {
@@ -114,7 +113,7 @@ impl Station {
     /// A job ended on this node; its record waits in [`Station::ended_mut`].
     pub fn job_end(&mut self, job_id: u32, wait_status: Option<i32>, was_told: bool) {
         let at = self.sample();
-        self.refresh_others(job_id);
+        self.refresh_others(job_id, at);
         if let Some((job, context)) = self.job_and_context(job_id) {
             job.close_logs(at, context);
         }
@@ -126,7 +125,7 @@ impl Station {
     /// An epoch starts; whether there is such a job.
     pub fn epoch_start(&mut self, job_id: u32) -> bool {
         let at = self.sample();
-        self.refresh_others(job_id);
+        self.refresh_others(job_id, at);
         let Some(job) = self.jobs.get_mut(&job_id) else { return false };
         job.epoch_start(at);
         true
@@ -135,7 +134,7 @@ impl Station {
     /// An epoch ends: text for the job's output; `None` where there is no such job.
     pub fn epoch_end(&mut self, job_id: u32) -> Option<Result<String, EpochError>> {
         let at = self.sample();
-        self.refresh_others(job_id);
+        self.refresh_others(job_id, at);
         let (job, context) = self.job_and_context(job_id)?;
         Some(job.epoch_end(at, context))
     }
@@ -164,20 +163,20 @@ impl Station {
         self.sampler.resume(earlier);
     }
 
-    /// Sets what the job's other nodes have drawn by now.
-    fn refresh_others(&mut self, job_id: u32) {
-        let Some(job) = self.jobs.get(&job_id) else { return };
-        if job.facts.n_nodes.unwrap_or(1) <= 1 {
+    /// Sets what the job's other nodes have drawn by now, and by the start of the running epoch.
+    fn refresh_others(&mut self, job_id: u32, at: Moment) {
+        let Some(job) = self.jobs.get_mut(&job_id) else { return };
+        if !job.is_first_node || job.facts.n_nodes.unwrap_or(1) <= 1 {
             return;
         }
-        let Some(mut look) = self.other_nodes.take() else { return };
+        let Some(look) = &mut self.other_nodes else { return };
         let names = expand_hostlist(job.facts.nodelist.as_deref().unwrap_or_default());
         let wanted: Vec<String> = names.into_iter().filter(|n| *n != self.node).collect();
-        let others = look(job, &wanted);
-        if let Some(job) = self.jobs.get_mut(&job_id) {
-            job.others = others;
+        job.others = look(job, &wanted, at);
+        if let Some(start) = job.epoch_started_at() {
+            let others = look(job, &wanted, start);
+            job.correct_epoch_start(others.energy);
         }
-        self.other_nodes = Some(look);
     }
 
     fn job_and_context(&mut self, job_id: u32) -> Option<(&mut Job, ct_core::job::Context<'_>)> {
@@ -208,6 +207,8 @@ impl Station {
         if facts.n_nodes.is_none() && !hosts.is_empty() {
             facts.n_nodes = u32::try_from(hosts.len()).ok();
         }
+        // A job whose nodes are unknown has one.
+        job.is_first_node = hosts.first().is_none_or(|first| *first == node);
         if job.gpus.is_empty() {
             let (held, warnings) = gpus::resolve(&job.facts, devices);
             job.gpus = held;
@@ -215,24 +216,12 @@ impl Station {
         }
     }
 
-    /// Whether this node is the job's first, which writes its logs.
-    pub fn is_first_node(&self, job_id: u32) -> bool {
-        let Some(job) = self.jobs.get(&job_id) else { return false };
-        is_first(&self.node, &job.facts)
-    }
-
     /// The log files wanted from the job's user, if its logs are still to be opened here.
     pub fn wanted_logs(&mut self, job_id: u32) -> Option<OpenLogs> {
-        if !self.is_first_node(job_id) {
-            return None;
-        }
         let node = self.node.clone();
-        let job = self.jobs.get_mut(&job_id).filter(|job| job.tracked)?;
+        let job = self.jobs.get_mut(&job_id).filter(|job| job.tracked && job.is_first_node)?;
         let values = pattern_values(job, &node);
-        let Some(dir) = log_dir(job, &values) else {
-            job.warnings.insert("no logs: the job's working directory is unknown".to_owned());
-            return None;
-        };
+        let dir = log_dir(job, &values);
         let prefix = expand(&job.settings.log_file_prefix, &values);
         let start: Moment = job.start;
         let (id, restart) = (job.facts.job_id, job.restart);
@@ -241,12 +230,6 @@ impl Station {
             .get_or_insert_with(|| stem(&prefix, id, restart, start.wall.with_timezone(&Local)));
         Some(OpenLogs { dir, names: file_names(stem) })
     }
-}
-
-/// Whether `node` is the first of the job's nodes; a job whose nodes are unknown has one.
-fn is_first(node: &str, facts: &JobFacts) -> bool {
-    let hosts = expand_hostlist(facts.nodelist.as_deref().unwrap_or_default());
-    hosts.first().is_none_or(|first| first == node)
 }
 
 fn pattern_values(job: &Job, node: &str) -> PatternValues {
@@ -263,11 +246,15 @@ fn pattern_values(job: &Job, node: &str) -> PatternValues {
     }
 }
 
-fn log_dir(job: &Job, values: &PatternValues) -> Option<PathBuf> {
+fn log_dir(job: &Job, values: &PatternValues) -> PathBuf {
     let dir = expand(job.settings.log_dir.as_deref().unwrap_or("carbontracker"), values);
     if Path::new(&dir).is_absolute() {
-        return Some(dir.into());
+        return dir.into();
     }
-    let work_dir = job.facts.work_dir.as_deref().filter(|d| d.is_absolute())?;
-    Some(work_dir.join(dir))
+    // Only the prolog knows the working directory; without it the plugin resolves the path where
+    // the job's user stands when the files are opened.
+    match job.facts.work_dir.as_deref().filter(|d| d.is_absolute()) {
+        Some(work_dir) => work_dir.join(dir),
+        None => dir.into(),
+    }
 }

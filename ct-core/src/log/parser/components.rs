@@ -34,38 +34,36 @@ impl Devices<'_> {
 /// names are in lower case.
 pub(super) fn parse_components(text: &[u8]) -> Vec<Devices<'_>> {
     let mut found: Vec<Devices<'_>> = Vec::new();
-    let mut rest = text;
     let mut open: Option<(&'static str, usize)> = None;
     let mut scanned = 0;
-    while let Some(mark) = find(&rest[scanned..], MARK).map(|at| at + scanned) {
+    while let Some(mark) = find(&text[scanned..], MARK).map(|at| at + scanned) {
         scanned = mark + MARK.len();
-        let Some((component, start, before)) = component_before(rest, mark) else { continue };
-        if let Some((component, from)) = open.filter(|(_, from)| *from <= before) {
-            found.push(devices(component, &rest[from..before]));
+        let Some((component, end_before)) = component_before(text, mark) else { continue };
+        if let Some((previous, from)) = open.filter(|(_, from)| *from <= end_before) {
+            found.push(devices(previous, &text[from..end_before]));
         }
         open = Some((component, scanned));
-        debug_assert!(start < scanned);
     }
     if let Some((component, from)) = open {
-        rest = rest[from..].trim_ascii_end();
-        found.push(devices(component, rest.strip_suffix(b".").unwrap_or(rest)));
+        let last = text[from..].trim_ascii_end();
+        found.push(devices(component, last.strip_suffix(b".").unwrap_or(last)));
     }
     found
 }
 
-/// The component whose name ends at `mark`, where the name starts, and where the text before ends.
-fn component_before(text: &[u8], mark: usize) -> Option<(&'static str, usize, usize)> {
+/// The component whose name ends at `mark`, and where the text of the one before it ends.
+fn component_before(text: &[u8], mark: usize) -> Option<(&'static str, usize)> {
     let before = &text[..mark];
-    let name = |name: &&&'static str| {
+    let ends_with = |name: &&&'static str| {
         let start = before.len().checked_sub(name.len());
         start.is_some_and(|start| before[start..].eq_ignore_ascii_case(name.as_bytes()))
     };
-    let component = NAMES.iter().find(name)?;
+    let component = NAMES.iter().find(ends_with)?;
     let start = mark - component.len();
     let blanks = before[..start].trim_ascii_end();
     match blanks.strip_suffix(b".") {
-        _ if blanks.is_empty() => Some((component, start, 0)),
-        Some(end) if blanks.len() < start => Some((component, start, end.len())),
+        _ if blanks.is_empty() => Some((component, 0)),
+        Some(end) if blanks.len() < start => Some((component, end.len())),
         _ => None,
     }
 }

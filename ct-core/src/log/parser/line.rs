@@ -7,6 +7,8 @@ use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
 pub(super) struct Line<'a> {
     /// Line number, from 1.
     pub(super) number: usize,
+    /// Where the line starts in the file.
+    pub(super) start: usize,
     /// The line without `\n` and `\r`.
     pub(super) text: &'a [u8],
     /// Whether the line had an end; the last line of a torn file has none.
@@ -15,10 +17,13 @@ pub(super) struct Line<'a> {
 
 /// Splits a file into lines.
 pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
-    bytes.split_inclusive(|b| *b == b'\n').enumerate().map(|(index, raw)| {
+    let mut end = 0;
+    bytes.split_inclusive(|b| *b == b'\n').enumerate().map(move |(index, raw)| {
+        let start = end;
+        end += raw.len();
         let text = raw.strip_suffix(b"\n").unwrap_or(raw);
         let is_whole = text.len() < raw.len();
-        Line { number: index + 1, text: text.strip_suffix(b"\r").unwrap_or(text), is_whole }
+        Line { number: index + 1, start, text: text.strip_suffix(b"\r").unwrap_or(text), is_whole }
     })
 }
 

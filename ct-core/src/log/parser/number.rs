@@ -32,7 +32,8 @@ pub fn parse_duration(text: &[u8]) -> Option<f64> {
     if parts.next().is_some() {
         return None;
     }
-    let seconds = unsigned(hours, false)? * 3600.0 + unsigned(minutes, false)? * 60.0
+    let seconds = unsigned(hours, false)? * 3600.0
+        + unsigned(minutes, false)? * 60.0
         + unsigned(seconds, true)?;
     Some(days * 86_400.0 + sign * seconds)
 }
@@ -57,7 +58,11 @@ pub(super) fn parse_array(bytes: &[u8]) -> Option<Vec<f64>> {
 
 /// Reads a Python list of numbers, brackets included: `[151, 98.4, np.float64(3)]`.
 pub(super) fn parse_list(bytes: &[u8]) -> Option<Vec<f64>> {
-    let inner = bytes.trim_ascii().strip_prefix(b"[")?.strip_suffix(b"]")?;
+    parse_numbers(bytes.trim_ascii().strip_prefix(b"[")?.strip_suffix(b"]")?)
+}
+
+/// Reads numbers with commas between them; nothing is no numbers.
+fn parse_numbers(inner: &[u8]) -> Option<Vec<f64>> {
     if inner.trim_ascii().is_empty() {
         return Some(Vec::new());
     }
@@ -68,11 +73,18 @@ pub(super) fn parse_list(bytes: &[u8]) -> Option<Vec<f64>> {
 ///
 /// That is the form of 1.0.x: `[[100.0, 55.0], [300.0, 55.0]]` gives `[200.0, 55.0]`.
 pub(super) fn parse_sample_means(bytes: &[u8]) -> Option<Vec<f64>> {
-    let inner = bytes.trim_ascii().strip_prefix(b"[")?.strip_suffix(b"]")?;
+    let text = bytes.trim_ascii();
+    if text == b"[]" {
+        return Some(Vec::new());
+    }
+    // Both brackets: a list torn after a sample must not pass for one of fewer samples.
+    let mut rest = Some(text.strip_prefix(b"[[")?.strip_suffix(b"]]")?);
     let mut sums: Vec<(f64, f64)> = Vec::new();
-    for sample in inner.split(|b| *b == b']') {
-        let Some(start) = sample.iter().position(|b| *b == b'[') else { continue };
-        for (device, value) in parse_list(&[&sample[start..], b"]"].concat())?.iter().enumerate() {
+    while let Some(samples) = rest {
+        let (sample, others) =
+            split_once(samples, b"], [").map_or((samples, None), |(a, b)| (a, Some(b)));
+        rest = others;
+        for (device, value) in parse_numbers(sample)?.iter().enumerate() {
             if sums.len() == device {
                 sums.push((0.0, 0.0));
             }
@@ -140,6 +152,9 @@ mod tests {
         let means = parse_sample_means(b"[[100.0, 55.0], [300.0, 55.0]]");
         assert_eq!(means, Some(vec![200.0, 55.0]));
         assert_eq!(parse_sample_means(b"[]"), Some(vec![]));
-        assert_eq!(parse_sample_means(b"[[100.0"), None);
+        assert_eq!(parse_sample_means(b"[[], [3.0]]"), Some(vec![3.0]));
+        for text in ["[[100.0", "[[100.0]", "[100.0]", "[[1.0], 2.0]", "[[1.0]]]"] {
+            assert_eq!(parse_sample_means(text.as_bytes()), None, "{text}");
+        }
     }
 }

@@ -1,0 +1,178 @@
+//! What a message of the standard log says.
+
+use std::borrow::Cow;
+
+use super::components::{Devices, parse_components};
+use super::line::{find, rsplit_once, split_once};
+use super::number::{parse_float, parse_list};
+use super::session::Writer;
+
+/// A message of the standard log, as far as it matters.
+#[derive(Debug)]
+pub(super) enum Message<'a> {
+    Version(Cow<'a, str>, Writer),
+    Pue(f64),
+    Components(Vec<Devices<'a>>),
+    /// `Epoch N:`, written when the epoch ends.
+    Epoch(u64),
+    /// `Epoch N started.`, up to 1.0.6.
+    EpochStarted(u64),
+    /// `Epoch N ended.`, up to 1.0.6.
+    EpochEnded(u64),
+    Duration(&'a [u8]),
+    /// Component and value, which may go on in the next lines.
+    Power(&'a [u8], &'a [u8]),
+    /// Component and list of samples, up to 1.0.6.
+    Samples(&'a [u8], &'a [u8]),
+    Intensities(Option<Vec<f64>>, Cow<'a, str>),
+    MeanIntensity(Option<f64>, Option<Cow<'a, str>>),
+    Interrupted(Option<i64>),
+    Ended,
+    /// The monitoring's start and what else shows that a log is one of carbontracker's.
+    Other,
+}
+
+/// Reads a message; `None` is one that says nothing this parser needs.
+pub(super) fn parse_message(text: &[u8]) -> Option<Message<'_>> {
+    if let Some(rest) = text.strip_prefix(b"carbontracker version ") {
+        return Some(version(rest));
+    }
+    if let Some(rest) = text.strip_prefix(b"The following components were found:") {
+        return Some(Message::Components(parse_components(rest)));
+    }
+    if let Some(rest) = text.strip_prefix(b"Duration: ") {
+        return Some(Message::Duration(rest));
+    }
+    epoch(text).or_else(|| power(text)).or_else(|| intensity(text)).or_else(|| status(text))
+}
+
+fn version(rest: &[u8]) -> Message<'_> {
+    let (number, writer) = split_once(rest, b" ").unwrap_or((rest, b""));
+    let is_ours = writer.trim_ascii() == b"(carbontracker-slurm)";
+    let writer = if is_ours { Writer::Slurm } else { Writer::Python };
+    Message::Version(String::from_utf8_lossy(number), writer)
+}
+
+fn epoch(text: &[u8]) -> Option<Message<'_>> {
+    let rest = text.strip_prefix(b"Epoch ")?;
+    if let Some(number) = rest.strip_suffix(b":") {
+        return number_of(number).map(Message::Epoch);
+    }
+    let (number, what) = split_once(rest, b" ")?;
+    match what {
+        b"started." => number_of(number).map(Message::EpochStarted),
+        b"ended." => number_of(number).map(Message::EpochEnded),
+        _ => None,
+    }
+}
+
+fn power(text: &[u8]) -> Option<Message<'_>> {
+    if let Some(rest) = text.strip_prefix(b"Average power usage (W) for ") {
+        let (component, value) = split_once(rest, b":")?;
+        return Some(Message::Power(component, value));
+    }
+    let rest = text.strip_prefix(b"Power usages ")?;
+    let rest = rest.strip_prefix(b"(W) ").unwrap_or(rest).strip_prefix(b"for ")?;
+    let (component, value) = split_once(rest, b":")?;
+    Some(Message::Samples(component, value))
+}
+
+fn intensity(text: &[u8]) -> Option<Message<'_>> {
+    const PLACE: &[u8] = b"at detected location";
+    let place = find(text, PLACE).map(|at| text[at + PLACE.len()..].trim_ascii());
+    let place = place.map(|p| p.strip_prefix(b":").unwrap_or(p).trim_ascii_start());
+    if text.starts_with(b"Carbon intensities (") {
+        let (place, list) = rsplit_once(place?, b": [")?;
+        let list = parse_list(&[b"[", list].concat());
+        return Some(Message::Intensities(list, String::from_utf8_lossy(place)));
+    }
+    let rest = text.strip_prefix(b"Average carbon intensity during training was ")?;
+    let mean = rest.split(|b| *b == b' ').next().and_then(parse_float);
+    let place = place.map(|p| String::from_utf8_lossy(p.strip_suffix(b".").unwrap_or(p)));
+    Some(Message::MeanIntensity(mean, place))
+}
+
+fn status(text: &[u8]) -> Option<Message<'_>> {
+    const INTERRUPTED: &[u8] = b"Training was interrupted before all ";
+    if let Some((head, rest)) = text.split_at_checked(INTERRUPTED.len())
+        && head.eq_ignore_ascii_case(INTERRUPTED)
+    {
+        let number = rest.split(|b| *b == b' ').next();
+        let number = number.and_then(|n| std::str::from_utf8(n).ok()?.parse().ok());
+        return Some(Message::Interrupted(number));
+    }
+    if let Some((_, rest)) = split_once(text, b"PUE coefficient of ") {
+        let pue = rest.split(|b| *b == b' ').next().and_then(parse_float)?;
+        return Some(Message::Pue(pue));
+    }
+    match text {
+        b"Monitoring thread ended." => Some(Message::Ended),
+        b"Monitoring thread started." | b"Session ended by user." => Some(Message::Other),
+        _ => None,
+    }
+}
+
+fn number_of(bytes: &[u8]) -> Option<u64> {
+    let is_number = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit);
+    is_number.then(|| std::str::from_utf8(bytes).ok()?.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place_of(text: &str) -> (Vec<f64>, String) {
+        match parse_message(text.as_bytes()) {
+            Some(Message::Intensities(Some(list), place)) => (list, place.into_owned()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn places_are_found_with_and_without_colon() {
+        let new = "Carbon intensities (gCO2eq/kWh) fetched every 900 s at detected location: \
+                   Copenhagen, Capital Region, DK: [123.0, 98.4]";
+        assert_eq!(place_of(new), (vec![123.0, 98.4], "Copenhagen, Capital Region, DK".to_owned()));
+        let old = "Carbon intensities (gCO2/kWh) fetched every 900 s at detected location \
+                   UNDETECTED: [np.float64(475)]";
+        assert_eq!(place_of(old), (vec![475.0], "UNDETECTED".to_owned()));
+    }
+
+    #[test]
+    fn the_mean_is_read_with_and_without_a_place() {
+        let read = |text: &str| match parse_message(text.as_bytes()) {
+            Some(Message::MeanIntensity(mean, place)) => (mean, place.map(Cow::into_owned)),
+            other => panic!("{other:?}"),
+        };
+        let prefix = "Average carbon intensity during training was 445.00 ";
+        assert_eq!(read(&format!("{prefix}gCO2eq/kWh. ")), (Some(445.0), None));
+        let text = format!("{prefix}gCO2/kWh at detected location: St. Ives, GB.");
+        assert_eq!(read(&text), (Some(445.0), Some("St. Ives, GB".to_owned())));
+    }
+
+    #[test]
+    fn the_pue_is_taken_from_the_text() {
+        let text = "Only predicted and actual consumptions are multiplied by a PUE coefficient of \
+                    1.59 (Rhonda Ascierto, 2019, Uptime Institute Global Data Center Survey).";
+        assert!(matches!(parse_message(text.as_bytes()), Some(Message::Pue(pue)) if pue == 1.59));
+    }
+
+    #[test]
+    fn our_own_version_is_known_by_its_name() {
+        let read = |text: &str| match parse_message(text.as_bytes()) {
+            Some(Message::Version(version, writer)) => (version.into_owned(), writer),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(read("carbontracker version 2.4.7"), ("2.4.7".to_owned(), Writer::Python));
+        assert_eq!(
+            read("carbontracker version 0.1.0 (carbontracker-slurm)"),
+            ("0.1.0".to_owned(), Writer::Slurm)
+        );
+    }
+
+    #[test]
+    fn an_interruption_is_read_in_any_case() {
+        let text = b"TRAINING was interrupted before all -1 epochs were monitored.";
+        assert!(matches!(parse_message(text), Some(Message::Interrupted(Some(-1)))));
+    }
+}

@@ -1,0 +1,104 @@
+//! The sums of one group.
+
+use std::collections::{HashMap, HashSet};
+
+use ct_core::energy::Component;
+use ct_core::record::Record;
+
+use super::slice::Slice;
+
+/// A job, whatever its nodes; commands outside of Slurm are told apart by their start.
+type JobKey = (String, u32, u32, i64);
+
+/// What jobs used.
+#[derive(Debug, Default)]
+pub(crate) struct Sums {
+    jobs: HashSet<JobKey>,
+    elapsed_s: f64,
+    /// Of jobs over several nodes, the time on each: the job takes as long as its longest.
+    elapsed_by_node_s: HashMap<JobKey, HashMap<String, f64>>,
+    /// By component, in the order of [`Component::ALL`]. 64 bits overflow at 5 GWh.
+    energy_uj: [u128; 4],
+    measured_uj: u128,
+    /// Footprint in gCO2e.
+    pub(crate) co2e_g: f64,
+    covered_s: f64,
+    node_s: f64,
+}
+
+impl Sums {
+    pub(super) fn add(&mut self, record: &Record, slice: &Slice) {
+        let outside = if record.job_id == 0 { record.start.timestamp_millis() } else { 0 };
+        let job = (record.cluster.clone(), record.job_id, record.restart, outside);
+        let elapsed_s = record.elapsed_s * slice.time_share;
+        if record.n_nodes > 1 {
+            let nodes = self.elapsed_by_node_s.entry(job.clone()).or_default();
+            *nodes.entry(record.node.clone()).or_default() += elapsed_s;
+        } else {
+            self.elapsed_s += elapsed_s;
+        }
+        self.jobs.insert(job);
+        self.covered_s += elapsed_s * record.coverage;
+        self.node_s += elapsed_s;
+        self.co2e_g += record.co2e_g * energy_share(record, slice);
+        for (sum, component) in self.energy_uj.iter_mut().zip(Component::ALL) {
+            let uj = u128::from(slice.energy.get(component).as_u64());
+            *sum += uj;
+            if is_measured(record, component) {
+                self.measured_uj += uj;
+            }
+        }
+    }
+
+    /// Jobs, each once however many nodes it had.
+    pub(crate) fn n_jobs(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Time the jobs took, in hours.
+    pub(crate) fn elapsed_h(&self) -> f64 {
+        let longest = |nodes: &HashMap<String, f64>| nodes.values().copied().fold(0.0, f64::max);
+        // Sorted, so that the sum does not depend on the order of a hash map.
+        let mut several: Vec<f64> = self.elapsed_by_node_s.values().map(longest).collect();
+        several.sort_by(f64::total_cmp);
+        (self.elapsed_s + several.iter().sum::<f64>()) / 3600.0
+    }
+
+    /// Energy of a component in microjoules.
+    pub(crate) fn component_uj(&self, component: Component) -> u128 {
+        let at = Component::ALL.iter().position(|c| *c == component);
+        at.and_then(|at| self.energy_uj.get(at)).copied().unwrap_or_default()
+    }
+
+    /// Energy of all components in microjoules.
+    pub(crate) fn energy_uj(&self) -> u128 {
+        self.energy_uj.iter().sum()
+    }
+
+    /// Share of the energy that was measured rather than modelled; `None` without energy.
+    pub(crate) fn measured_share(&self) -> Option<f64> {
+        let all = self.energy_uj();
+        (all > 0).then(|| self.measured_uj as f64 / all as f64)
+    }
+
+    /// Share of the time for which meters answered; `None` without time.
+    pub(crate) fn coverage(&self) -> Option<f64> {
+        (self.node_s > 0.0).then(|| self.covered_s / self.node_s)
+    }
+}
+
+/// The slice's share of the record's energy, or of its time where it used none.
+fn energy_share(record: &Record, slice: &Slice) -> f64 {
+    let sum = |energy: &ct_core::energy::ByComponent<ct_core::units::Microjoules>| {
+        Component::ALL.iter().map(|c| u128::from(energy.get(*c).as_u64())).sum::<u128>()
+    };
+    match sum(&record.energy_j) {
+        0 => slice.time_share,
+        all => sum(&slice.energy) as f64 / all as f64,
+    }
+}
+
+fn is_measured(record: &Record, component: Component) -> bool {
+    let method = record.method.get(component.as_str());
+    method.is_some_and(|m| !m.starts_with("modelled") && !m.starts_with("simulated"))
+}

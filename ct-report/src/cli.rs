@@ -1,0 +1,42 @@
+//! The command line: what can be asked, and the commands that answer.
+
+pub(crate) mod aggregate;
+pub(crate) mod parse;
+pub(crate) mod usage;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Report energy and carbon of jobs from their logs and from the ledger
+#[derive(Debug, Parser)]
+#[command(
+    name = "ct-report",
+    version,
+    after_help = "Exit codes: 0 fine, 1 nothing matched, 2 usage or failure, 3 done with records skipped"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print logs as JSON, with the keys of carbontracker's parser
+    Parse(parse::ParseArgs),
+    /// Print one sentence with the consumption of all logs
+    Aggregate(aggregate::AggregateArgs),
+    /// Print energy and carbon of jobs by user, account, partition, month and more
+    Usage(Box<usage::UsageArgs>),
+}
+
+/// Where logs are looked for.
+#[derive(Debug, Args)]
+pub(crate) struct LogPaths {
+    /// Read logs from these directories, or these log files
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Look into directories below, too
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
+}

@@ -1,0 +1,69 @@
+//! `ct-report aggregate`.
+
+use anyhow::Result;
+use clap::Args;
+
+use super::LogPaths;
+use crate::diagnostic::{Outcome, note, warn_orphan};
+use crate::load::{Loaded, logs};
+use crate::render::{json, sentence};
+use crate::total::Total;
+
+/// Arguments of `ct-report aggregate`.
+#[derive(Debug, Args)]
+pub(crate) struct AggregateArgs {
+    #[command(flatten)]
+    logs: LogPaths,
+    /// Count energies as logged, even where a log has the mean over devices
+    #[arg(long)]
+    as_logged: bool,
+    /// Print JSON, with what was counted of each run and why
+    #[arg(long)]
+    json: bool,
+}
+
+/// Adds up the logs and prints upstream's sentence.
+pub(crate) fn run(args: &AggregateArgs) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let sets = logs::find(&args.logs.paths, args.logs.recursive)?;
+    outcome.matched = sets.len();
+    let mut total = Total::default();
+    for set in &sets {
+        let loaded = Loaded::read(set, &mut outcome);
+        let record = loaded.record(set, &mut outcome);
+        let run = loaded.run(set, &mut outcome);
+        if record.is_none() {
+            warn_orphan(set, &run);
+        }
+        total.add(&set.stem, record, &run);
+    }
+    total.settle_jobs();
+    if args.json {
+        json::print(&total.to_json(&outcome.skipped))?;
+    } else if outcome.matched > 0 {
+        tell_difference(&total, args.as_logged);
+        sentence::print(&total.sum(!args.as_logged))?;
+    }
+    Ok(outcome)
+}
+
+/// Says on stderr where logs hold the mean over devices, and what that means for the sum.
+fn tell_difference(total: &Total, is_as_logged: bool) {
+    let (all, logged) = (total.sum(true).energy_kwh, total.sum(false).energy_kwh);
+    let n = total.n_means();
+    if n > 0 {
+        let (counted, other) = if is_as_logged { (logged, all) } else { (all, logged) };
+        let (what, rest) = if is_as_logged {
+            ("as logged", "all devices used")
+        } else {
+            ("of all devices", "as logged it is")
+        };
+        note(&format!(
+            "{n} run(s) logged the mean over several devices: counted {counted:.6} kWh {what}, \
+             {rest} {other:.6} kWh"
+        ));
+    }
+    for stem in total.unclear() {
+        note(&format!("{stem}: energy of all devices cannot be told, counted as logged"));
+    }
+}

@@ -1,0 +1,144 @@
+//! What goes to stderr, and the exit code: errors with causes and hint, warnings, skipped parts.
+#![expect(clippy::print_stderr, reason = "this is the one place that writes to stderr")]
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use ct_core::log::parser::{Run, Skipped};
+
+use crate::load::logs::LogSet;
+use crate::render::text::printable;
+
+/// Parts of one file that are named one by one; the rest is counted.
+const NAMED_PER_FILE: usize = 5;
+
+const FAILURE: u8 = 2;
+
+/// How a command went.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// How many logs or records matched.
+    pub(crate) matched: usize,
+    /// What could not be read.
+    pub(crate) skipped: Vec<SkippedPart>,
+}
+
+/// A part of a file that could not be read.
+#[derive(Debug)]
+pub(crate) struct SkippedPart {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Line, from 1; `None` where it is the whole file.
+    pub(crate) line: Option<usize>,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+impl Outcome {
+    /// Notes a part of a file that could not be read.
+    pub(crate) fn skip(&mut self, path: &Path, skipped: &Skipped) {
+        self.skip_part(path, Some(skipped.line), skipped.reason.to_string());
+    }
+
+    /// Notes a file that could not be read at all.
+    pub(crate) fn skip_file(&mut self, path: &Path, reason: &io::Error) {
+        self.skip_part(path, None, format!("cannot read: {reason}"));
+    }
+
+    fn skip_part(&mut self, path: &Path, line: Option<usize>, reason: String) {
+        self.skipped.push(SkippedPart { path: path.to_owned(), line, reason });
+    }
+
+    /// Says what was skipped and ends.
+    pub(crate) fn exit_code(self) -> ExitCode {
+        for parts in self.skipped.chunk_by(|a, b| a.path == b.path) {
+            let path = parts[0].path.display().to_string();
+            for part in parts.iter().take(NAMED_PER_FILE) {
+                let line = part.line.map(|line| format!(":{line}")).unwrap_or_default();
+                say(&format!("{path}{line}: skipped: {}", part.reason));
+            }
+            if parts.len() > NAMED_PER_FILE {
+                say(&format!("{path}: skipped: {} more", parts.len() - NAMED_PER_FILE));
+            }
+        }
+        if !self.skipped.is_empty() {
+            note(&format!("{} part(s) could not be read and are not counted", self.skipped.len()));
+            return ExitCode::from(3);
+        }
+        if self.matched == 0 {
+            note("nothing matched");
+            return ExitCode::from(1);
+        }
+        ExitCode::SUCCESS
+    }
+}
+
+/// An error that says how to mend it.
+#[derive(Debug)]
+pub(crate) struct Hint(pub(crate) &'static str);
+
+impl std::fmt::Display for Hint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Reports a failure: error, causes, hint. A closed pipe is none.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    let is_broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<io::Error>();
+        let json =
+            cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        io.map(io::Error::kind).or(json) == Some(ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(is_broken_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    // A hint is the outermost layer, if there is one.
+    let hint = error.downcast_ref::<Hint>();
+    let mut causes = error.chain().skip(usize::from(hint.is_some()));
+    if let Some(first) = causes.next() {
+        say(&format!("error: {first}"));
+    }
+    for cause in causes {
+        say(&format!("caused by: {cause}"));
+    }
+    if let Some(hint) = hint {
+        say(&format!("hint: {hint}"));
+    }
+    ExitCode::from(FAILURE)
+}
+
+/// Reports what clap has to say: help and version on stdout, a wrong command line on stderr.
+pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
+    // Nothing can be done where not even this can be written.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS }
+}
+
+/// Warns of a pair of logs of which one is missing or empty.
+pub(crate) fn warn_orphan(set: &LogSet, run: &Run<'_>) {
+    let stem = set.dir.join(&set.stem);
+    let stem = stem.display();
+    let (has_standard, has_output) =
+        (!run.standard.sessions.is_empty(), !run.output.blocks.is_empty());
+    let warning = match (&set.standard, &set.output) {
+        (None, Some(_)) if has_output => "no standard log: epochs and devices are unknown",
+        (Some(_), None) if has_standard => "no output log: unfinished, no consumption is counted",
+        (Some(_), Some(_)) if has_standard && !has_output => {
+            "no consumption in the output log: unfinished, nothing is counted"
+        }
+        _ => return,
+    };
+    say(&format!("warning: {stem}: {warning}"));
+}
+
+/// Says something worth knowing that is no error.
+pub(crate) fn note(text: &str) {
+    say(&format!("note: {text}"));
+}
+
+fn say(text: &str) {
+    eprintln!("{}", printable(text));
+}

@@ -1,0 +1,79 @@
+//! What is asked for: which jobs, of which time.
+
+pub(crate) mod time;
+
+use chrono::{DateTime, Utc};
+use ct_core::record::Record;
+
+use crate::query::time::Zone;
+
+/// Which records are wanted; an empty list wants all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query {
+    pub(crate) users: Vec<String>,
+    pub(crate) accounts: Vec<String>,
+    pub(crate) partitions: Vec<String>,
+    pub(crate) clusters: Vec<String>,
+    pub(crate) jobs: Vec<JobSelector>,
+    /// Energy from this time on.
+    pub(crate) start: Option<DateTime<Utc>>,
+    /// Energy before this time.
+    pub(crate) end: Option<DateTime<Utc>>,
+    /// Where months and days begin.
+    pub(crate) zone: Zone,
+}
+
+/// A job as the user names it: `42`, or `42_7` for one task of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JobSelector {
+    id: u32,
+    task: Option<u32>,
+}
+
+impl std::str::FromStr for JobSelector {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |part: &str| {
+            part.parse().map_err(|_| format!("job is {text:?}, expected an id such as 42 or 42_7"))
+        };
+        match text.split_once('_') {
+            Some((id, task)) => Ok(Self { id: number(id)?, task: Some(number(task)?) }),
+            None => Ok(Self { id: number(text)?, task: None }),
+        }
+    }
+}
+
+impl JobSelector {
+    fn selects(self, record: &Record) -> bool {
+        let id = Some(self.id);
+        match self.task {
+            Some(_) => record.array_job_id == id && record.array_task_id == self.task,
+            None => [Some(record.job_id), record.array_job_id, record.het_job_id].contains(&id),
+        }
+    }
+}
+
+impl Query {
+    /// Whether a record's job is asked for, whatever its time.
+    pub(crate) fn selects(&self, record: &Record) -> bool {
+        let is_in = |list: &[String], value: Option<&str>| {
+            list.is_empty() || list.iter().any(|wanted| Some(wanted.as_str()) == value)
+        };
+        is_in(&self.users, Some(&record.user))
+            && is_in(&self.accounts, record.account.as_deref())
+            && is_in(&self.partitions, record.partition.as_deref())
+            && is_in(&self.clusters, Some(&record.cluster))
+            && (self.jobs.is_empty() || self.jobs.iter().any(|job| job.selects(record)))
+    }
+
+    /// Whether an instant lies in the time asked for.
+    pub(crate) fn covers(&self, at: DateTime<Utc>) -> bool {
+        self.start.is_none_or(|start| at >= start) && self.end.is_none_or(|end| at < end)
+    }
+
+    /// Whether the time asked for holds the whole of a span.
+    pub(crate) fn covers_span(&self, start: DateTime<Utc>, end: DateTime<Utc>) -> bool {
+        self.start.is_none_or(|from| start >= from) && self.end.is_none_or(|to| end <= to)
+    }
+}

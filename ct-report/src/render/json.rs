@@ -1,0 +1,58 @@
+//! JSON on stdout.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use serde::ser::{self, SerializeMap};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::aggregate::column::{Cell, Column};
+use crate::render::csv::joules;
+
+/// Prints a value, indented.
+///
+/// # Errors
+///
+/// Those of writing to stdout.
+pub(crate) fn print<T: Serialize>(value: &T) -> Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    serde_json::to_writer_pretty(&mut out, value)?;
+    out.write_all(b"\n")?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Prints rows as objects, keyed by column.
+///
+/// # Errors
+///
+/// Those of writing to stdout.
+pub(crate) fn print_rows(columns: &[Column], rows: &[Vec<Cell>]) -> Result<()> {
+    let objects: Vec<_> = rows.iter().map(|row| Row { columns, row }).collect();
+    print(&objects)
+}
+
+struct Row<'a> {
+    columns: &'a [Column],
+    row: &'a [Cell],
+}
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.row.len()))?;
+        for (column, cell) in self.columns.iter().zip(self.row) {
+            let name = column.name();
+            match cell {
+                Cell::Text(text) => map.serialize_entry(name, text)?,
+                Cell::Count(count) => map.serialize_entry(name, count)?,
+                Cell::Number(number, _) => map.serialize_entry(name, number)?,
+                Cell::Microjoules(uj) => {
+                    let exact = RawValue::from_string(joules(*uj)).map_err(ser::Error::custom)?;
+                    map.serialize_entry(name, &exact)?;
+                }
+            }
+        }
+        map.end()
+    }
+}

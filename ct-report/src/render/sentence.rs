@@ -1,0 +1,56 @@
+//! Upstream's aggregate sentence.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anyhow::Result;
+
+use crate::render::text::printable;
+use crate::total::Amount;
+
+/// Prints the sentence, as `print_aggregate` of upstream does.
+///
+/// # Errors
+///
+/// Those of writing to stdout.
+pub(crate) fn print(amount: &Amount) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", sentence(amount))?;
+    out.flush()?;
+    Ok(())
+}
+
+fn sentence(amount: &Amount) -> String {
+    let (energy, co2eq_kg) = (amount.energy_kwh, amount.co2eq_g / 1000.0);
+    let mut text = format!(
+        "The training of models in this work is estimated to use {energy:.16} kWh of electricity \
+         contributing to {co2eq_kg:.16} kg of CO2eq. "
+    );
+    let equivalents = amount.equivalents.iter();
+    let equivalents: Vec<_> =
+        equivalents.map(|(unit, value)| format!("{value:.16} {}", printable(unit))).collect();
+    if !equivalents.is_empty() {
+        let _ = write!(text, "This is equivalent to {}. ", equivalents.join(" or "));
+    }
+    text + "Measured by carbontracker (https://github.com/lfwa/carbontracker)."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_is_upstreams() {
+        let equivalents = vec![("km travelled by car".to_owned(), 0.5), ("x".to_owned(), 2.0)];
+        let mut amount = Amount { energy_kwh: 4.494, co2eq_g: 423.0, equivalents };
+        assert_eq!(
+            sentence(&amount),
+            "The training of models in this work is estimated to use 4.4939999999999998 kWh of \
+             electricity contributing to 0.4230000000000000 kg of CO2eq. This is equivalent to \
+             0.5000000000000000 km travelled by car or 2.0000000000000000 x. Measured by \
+             carbontracker (https://github.com/lfwa/carbontracker)."
+        );
+        amount.equivalents.clear();
+        assert!(sentence(&amount).contains("CO2eq. Measured by"));
+    }
+}

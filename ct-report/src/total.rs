@@ -1,0 +1,255 @@
+//! Adds up runs: what each counts, as logged and of all devices. Knows no format.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ct_core::carbon::km_by_car;
+use ct_core::log::parser::{Counted, Counting, Run};
+use ct_core::record::Record;
+use ct_core::units::{GramsCo2e, Joules, KilowattHours};
+use serde::Serialize;
+
+use crate::diagnostic::SkippedPart;
+use crate::load::path_text;
+
+/// What carbontracker calls its equivalent.
+const CAR_UNIT: &str = "km travelled by car";
+
+/// Runs and what they count.
+#[derive(Debug, Default)]
+pub(crate) struct Total {
+    runs: Vec<CountedRun>,
+}
+
+/// What one tracker's logs, or one record, count.
+#[derive(Debug)]
+struct CountedRun {
+    stem: String,
+    /// `actual`, `prediction` or `none`.
+    counted: &'static str,
+    why: String,
+    amount: Amount,
+    /// How many times the logged energy that of all devices is.
+    devices_factor: Option<f64>,
+    /// The job a record is of, its nodes and what its first node saw of all of them.
+    job: Option<Job>,
+}
+
+#[derive(Debug)]
+struct Job {
+    key: (String, u32, u32),
+    node: String,
+    /// Nodes in the sum of the first node, and that sum.
+    total: Option<(u32, Amount)>,
+}
+
+/// Energy, footprint and equivalents; what is not a finite number is not in it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Amount {
+    /// Energy in kWh, PUE included.
+    pub(crate) energy_kwh: f64,
+    /// Footprint in gCO2e.
+    pub(crate) co2eq_g: f64,
+    /// Equivalents by unit, in the order they came up.
+    pub(crate) equivalents: Vec<(String, f64)>,
+}
+
+impl Amount {
+    fn add(&mut self, other: &Self, factor: f64) {
+        self.energy_kwh += other.energy_kwh * factor;
+        self.co2eq_g += other.co2eq_g * factor;
+        for (unit, value) in &other.equivalents {
+            match self.equivalents.iter_mut().find(|(known, _)| known == unit) {
+                Some((_, sum)) => *sum += value * factor,
+                None => self.equivalents.push((unit.clone(), value * factor)),
+            }
+        }
+    }
+
+    fn of_record(energy: KilowattHours, pue: f64, co2e_g: f64) -> Self {
+        let equivalents = vec![(CAR_UNIT.to_owned(), km_by_car(GramsCo2e::new(co2e_g)))];
+        Self { energy_kwh: energy.as_kwh() * pue, co2eq_g: co2e_g, equivalents }
+    }
+}
+
+impl Total {
+    /// Adds the run of one stem; a record counts before its logs.
+    pub(crate) fn add(&mut self, stem: &str, record: Option<Record>, run: &Run<'_>) {
+        if let Some(record) = record {
+            self.runs.push(count_record(stem, &record));
+            return;
+        }
+        let counted = run.counted();
+        if counted.is_empty() {
+            let why = "no consumption in the log".to_owned();
+            self.runs.push(CountedRun::none(stem, why));
+        }
+        self.runs.extend(counted.iter().map(|counted| count_blocks(stem, counted)));
+    }
+
+    /// Counts each job once: a job over several nodes by its nodes' records, or by the sum its
+    /// first node saw where that has more of them; of copies of a record only the first.
+    pub(crate) fn settle_jobs(&mut self) {
+        let mut jobs: BTreeMap<(String, u32, u32), Vec<usize>> = BTreeMap::new();
+        for (index, run) in self.runs.iter().enumerate() {
+            if let Some(job) = run.job.as_ref().filter(|job| job.key.1 != 0) {
+                jobs.entry(job.key.clone()).or_default().push(index);
+            }
+        }
+        for indices in jobs.into_values() {
+            self.settle_job(&indices);
+        }
+    }
+
+    fn settle_job(&mut self, indices: &[usize]) {
+        let mut nodes = BTreeSet::new();
+        for &index in indices {
+            let run = &mut self.runs[index];
+            let node = run.job.as_ref().map(|job| job.node.clone()).unwrap_or_default();
+            if !nodes.insert(node) {
+                *run = CountedRun::none(&run.stem, "a copy of another record".to_owned());
+            }
+        }
+        let seen = |run: &CountedRun| {
+            let (seen, amount) = run.job.as_ref()?.total.as_ref()?;
+            (*seen as usize > nodes.len()).then(|| (*seen, amount.clone()))
+        };
+        let best = indices.iter().find_map(|&at| Some((at, seen(&self.runs[at])?)));
+        let Some((first, (seen, amount))) = best else { return };
+        for &index in indices {
+            let run = &mut self.runs[index];
+            if index == first {
+                run.amount = amount.clone();
+                run.why = format!("record of the job, {seen} nodes as its first node saw them");
+            } else {
+                *run = CountedRun::none(&run.stem, "in the sum of the job's first node".to_owned());
+            }
+        }
+    }
+
+    /// The sum, of all devices or as logged.
+    pub(crate) fn sum(&self, is_all_devices: bool) -> Amount {
+        let mut sum = Amount::default();
+        for run in &self.runs {
+            let factor = run.devices_factor.filter(|_| is_all_devices).unwrap_or(1.0);
+            sum.add(&run.amount, factor);
+        }
+        sum
+    }
+
+    /// How many runs logged the mean over several devices.
+    pub(crate) fn n_means(&self) -> usize {
+        self.runs.iter().filter(|run| run.devices_factor.is_some_and(|f| f != 1.0)).count()
+    }
+
+    /// Stems of runs whose energy of all devices cannot be told.
+    pub(crate) fn unclear(&self) -> impl Iterator<Item = &str> {
+        self.runs.iter().filter(|run| run.devices_factor.is_none()).map(|run| &*run.stem)
+    }
+
+    /// The sum and each run, as `aggregate --json` prints them.
+    pub(crate) fn to_json(&self, skipped: &[SkippedPart]) -> TotalJson<'_> {
+        let (logged, all) = (self.sum(false), self.sum(true));
+        let run = |run: &'_ CountedRun| {
+            let is_counted = run.counted != "none";
+            (is_counted.then_some(run.amount.energy_kwh), is_counted.then_some(run.amount.co2eq_g))
+        };
+        let runs = self.runs.iter().map(|r| {
+            let (energy_kwh, co2eq_g) = run(r);
+            RunJson { stem: &r.stem, counted: r.counted, why: &r.why, energy_kwh, co2eq_g }
+        });
+        let skipped = skipped.iter().map(|part| SkippedJson {
+            path: path_text(Some(&part.path)).unwrap_or_default(),
+            line: part.line,
+            reason: part.reason.clone(),
+        });
+        TotalJson {
+            energy_kwh: logged.energy_kwh,
+            co2eq_g: logged.co2eq_g,
+            equivalents: logged.equivalents.into_iter().collect(),
+            energy_all_devices_kwh: all.energy_kwh,
+            co2eq_all_devices_g: all.co2eq_g,
+            runs: runs.collect(),
+            skipped: skipped.collect(),
+        }
+    }
+}
+
+impl CountedRun {
+    fn none(stem: &str, why: String) -> Self {
+        let (amount, devices_factor) = (Amount::default(), Some(1.0));
+        Self { stem: stem.to_owned(), counted: "none", why, amount, devices_factor, job: None }
+    }
+}
+
+fn count_blocks(stem: &str, counted: &Counted<'_, '_>) -> CountedRun {
+    let finite = |value: f64| if value.is_finite() { value } else { 0.0 };
+    let block = counted.block;
+    let equivalents = block.equivalents.iter().flatten();
+    let equivalents = equivalents.map(|(unit, value)| (unit.to_string(), finite(*value)));
+    let kind = match counted.counting {
+        Counting::Actual => "actual",
+        Counting::Prediction => "prediction",
+    };
+    CountedRun {
+        stem: stem.to_owned(),
+        counted: kind,
+        why: counted.why.to_owned(),
+        amount: Amount {
+            energy_kwh: finite(block.energy_kwh),
+            co2eq_g: finite(block.co2eq_g),
+            equivalents: equivalents.collect(),
+        },
+        devices_factor: counted.devices_factor,
+        job: None,
+    }
+}
+
+fn count_record(stem: &str, record: &Record) -> CountedRun {
+    let kwh = |joules: f64| Joules::new(joules).to_kilowatt_hours();
+    let joules = |energy: &ct_core::energy::ByComponent<ct_core::units::Microjoules>| {
+        let parts = [energy.cpu, energy.dram, energy.gpu, energy.rest];
+        parts.iter().map(|part| part.to_joules().as_joules()).sum::<f64>()
+    };
+    let amount = Amount::of_record(kwh(joules(&record.energy_j)), record.pue, record.co2e_g);
+    let total = record.job_total.as_ref().map(|total| {
+        let energy = kwh(joules(&total.energy_j));
+        (total.nodes_seen, Amount::of_record(energy, record.pue, total.co2e_g))
+    });
+    let key = (record.cluster.clone(), record.job_id, record.restart);
+    CountedRun {
+        stem: stem.to_owned(),
+        counted: "actual",
+        why: "record of the job".to_owned(),
+        amount,
+        devices_factor: Some(1.0),
+        job: Some(Job { key, node: record.node.clone(), total }),
+    }
+}
+
+/// What `aggregate --json` prints.
+#[derive(Debug, Serialize)]
+pub(crate) struct TotalJson<'a> {
+    energy_kwh: f64,
+    co2eq_g: f64,
+    equivalents: BTreeMap<String, f64>,
+    energy_all_devices_kwh: f64,
+    co2eq_all_devices_g: f64,
+    runs: Vec<RunJson<'a>>,
+    skipped: Vec<SkippedJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct RunJson<'a> {
+    stem: &'a str,
+    counted: &'static str,
+    why: &'a str,
+    energy_kwh: Option<f64>,
+    co2eq_g: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct SkippedJson {
+    path: String,
+    line: Option<usize>,
+    reason: String,
+}

@@ -1,0 +1,113 @@
+//! What goes wrong, and how it is said.
+
+use std::fs;
+use std::process::Stdio;
+
+use crate::{assert_ran, command, ct_report, fixtures, ran, upstream};
+
+#[test]
+fn nothing_matched_is_1() {
+    let empty = upstream().join("x-empty-dir");
+    assert_ran(&ct_report(&empty, &["parse", "logs"]), 1, "[]\n", "note: nothing matched\n");
+    assert_ran(&ct_report(&empty, &["aggregate", "logs"]), 1, "", "note: nothing matched\n");
+    let args = ["usage", "--ledger", "ledger/v1", "-u", "nobody"];
+    assert_ran(&ct_report(&fixtures(), &args), 1, "", "note: nothing matched\n");
+    let args = [&args[..], &["--csv", "-o", "jobs"]].concat();
+    assert_ran(&ct_report(&fixtures(), &args), 1, "user,jobs\n", "note: nothing matched\n");
+}
+
+#[test]
+fn errors_have_cause_and_hint() {
+    assert_ran(
+        &ct_report(&fixtures(), &["parse", "nowhere"]),
+        2,
+        "",
+        "error: cannot open nowhere\ncaused by: No such file or directory (os error 2)\n",
+    );
+    assert_ran(
+        &ct_report(&fixtures(), &["aggregate", "README.md"]),
+        2,
+        "",
+        "error: README.md is no log of carbontracker\n\
+         hint: name a directory, or a file that ends in _carbontracker.log, \
+         _carbontracker_output.log or _carbontracker.json\n",
+    );
+    assert_ran(
+        &ct_report(&fixtures(), &["usage", "--ledger", "nowhere"]),
+        2,
+        "",
+        "error: cannot read ledger nowhere\ncaused by: No such file or directory (os error 2)\n\
+         hint: name its directory with --ledger, or a configuration with --config\n",
+    );
+    assert_ran(
+        &ct_report(&fixtures(), &["usage", "--ledger", "ledger/v1", "-S", "soon"]),
+        2,
+        "",
+        "error: time is \"soon\", expected a date (2026-10-01), a date and time \
+         (2026-10-01T12:00:00Z), now, today, yesterday, lastmonth, thismonth, or one of these with \
+         an offset (now-30days)\n",
+    );
+    assert_ran(
+        &ct_report(&fixtures(), &["usage", "--ledger", "ledger/v1", "-o", "watts"]),
+        2,
+        "",
+        "error: column is \"watts\", expected one of user, jobs, elapsed_h, energy_kwh, cpu_kwh, \
+         dram_kwh, gpu_kwh, rest_kwh, co2e_g, measured_share, coverage, energy_j\n",
+    );
+}
+
+#[test]
+fn a_wrong_command_line_is_2_and_help_is_0() {
+    let wrong = ct_report(&fixtures(), &["usage", "--by", "height"]);
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (2, ""));
+    assert!(wrong.stderr.starts_with("error: invalid value 'height' for '--by <BY>'"));
+    let zone = ct_report(&fixtures(), &["usage", "--timezone", "Mars"]);
+    assert_eq!(zone.code, 2);
+    assert!(zone.stderr.contains("time zone is \"Mars\", expected UTC, local or a name"));
+    let help = ct_report(&fixtures(), &["--help"]);
+    assert_eq!((help.code, help.stderr.as_str()), (0, ""));
+    assert!(help.stdout.contains("Exit codes: 0 fine, 1 nothing matched"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let month = dir.path().join("l/2026-10");
+    fs::create_dir_all(&month).unwrap();
+    fs::copy(fixtures().join("ledger/v1/2026-10/n2.jsonl"), month.join("n2.jsonl")).unwrap();
+    fs::write(month.join("n1.jsonl"), b"\xff\x1b[2J\n").unwrap();
+    let ran = ct_report(dir.path(), &["usage", "--ledger", "l", "-Po", "jobs"]);
+    let stderr = "l/2026-10/n1.jsonl:1: skipped: not UTF-8: invalid utf-8 sequence of 1 bytes from \
+                  index 0\nnote: 1 part(s) could not be read and are not counted\n";
+    assert_ran(&ran, 3, "user|jobs\nbob|1\n", stderr);
+}
+
+#[test]
+fn many_skipped_parts_of_a_file_are_counted_not_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let month = dir.path().join("l/2026-10");
+    fs::create_dir_all(&month).unwrap();
+    fs::write(month.join("n1.jsonl"), "{}\n".repeat(7)).unwrap();
+    let ran = ct_report(dir.path(), &["usage", "--ledger", "l", "--csv", "-n"]);
+    let line = |n: u32| {
+        format!(
+            "l/2026-10/n1.jsonl:{n}: skipped: no record: missing field `v` at line 1 column 2\n"
+        )
+    };
+    let stderr = (1..=5).map(line).collect::<String>()
+        + "l/2026-10/n1.jsonl: skipped: 2 more\n\
+           note: 7 part(s) could not be read and are not counted\n";
+    assert_ran(&ran, 3, "", &stderr);
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    for args in [&["parse", "-R", "."][..], &["aggregate", "-R", "--json", "."]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = command(&upstream(), args).stdout(writer).stderr(Stdio::piped()).spawn();
+        let ran = ran(child.unwrap().wait_with_output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(!ran.stderr.contains("error:"), "{}", ran.stderr);
+    }
+}

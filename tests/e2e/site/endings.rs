@@ -1,0 +1,84 @@
+//! Jobs that do not end of themselves: one record each, with the right end_reason.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use ct_tests::site::wait_for;
+use ct_tests::{Site, e2e_is_possible};
+
+use crate::job_dir::JobDir;
+
+const SLEEPER: &str = "#!/bin/sh\n#SBATCH --carbontracker=epochs:5\nsleep 300\n";
+
+#[test]
+fn cancelled_job_has_one_record_and_says_cancelled() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let site = Site::builder().start()?;
+    let cluster = &site.cluster;
+    let user = cluster.user(1);
+    let job = cluster.sbatch(user, SLEEPER)?;
+    cluster.wait_until_running(job, crate::PATIENCE)?;
+    // Cancelled before its batch step is up it would leave no logs.
+    wait_for("the job's logs", || cluster.home(user).join("carbontracker").read_dir().ok())?;
+    cluster.scancel(&[&job.to_string()])?.success();
+    let record = &site.wait_for_records(job, 1)?[0];
+    assert_eq!(record["end_reason"], "cancelled");
+    let logs = JobDir::read(&cluster.home(user).join("carbontracker"), job, user)?;
+    let early = "Training was interrupted before all 5 epochs were monitored.";
+    assert!(logs.standard.contains(early), "{}", logs.standard);
+    assert!(logs.standard.ends_with("Monitoring thread ended.\n"), "{}", logs.standard);
+    Ok(())
+}
+
+#[test]
+fn job_at_its_time_limit_has_one_record_and_says_timeout() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let site = Site::builder().cluster(|c| c.kill_wait_s(1)).start()?;
+    let cluster = &site.cluster;
+    // Slurm's shortest limit is a minute.
+    let job = cluster.sbatch_with(cluster.user(1), &["--time=1"], SLEEPER)?;
+    let info = cluster.wait_for(job, Duration::from_secs(150))?;
+    assert_eq!(info.state(), "TIMEOUT");
+    let record = &site.wait_for_records(job, 1)?[0];
+    assert_eq!(record["end_reason"], "timeout");
+    Ok(())
+}
+
+#[test]
+fn requeued_job_has_one_record_for_each_run() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    // A requeued job is held back for two minutes unless it is told to begin at once.
+    let site = Site::builder().start()?;
+    let cluster = &site.cluster;
+    let user = cluster.user(1);
+    let script = "#!/bin/sh\n#SBATCH --requeue\n#SBATCH --carbontracker=epochs:2\n\
+                  [ \"${SLURM_RESTART_COUNT:-0}\" -gt 0 ] || sleep 300\n";
+    let job = cluster.sbatch(user, script)?;
+    cluster.wait_until_running(job, crate::PATIENCE)?;
+    let logs = cluster.home(user).join("carbontracker");
+    wait_for("the job's logs", || logs.read_dir().ok())?;
+    let id = job.to_string();
+    cluster.scontrol(&["requeue", &id])?.success();
+    let first = &site.wait_for_records(job, 1)?[0];
+    assert_eq!(
+        (first["end_reason"].as_str(), first["restart"].as_u64()),
+        (Some("requeued"), Some(0))
+    );
+    cluster.scontrol(&["update", &format!("jobid={id}"), "starttime=now"])?;
+    cluster.wait_for(job, Duration::from_secs(150))?;
+    let records = site.wait_for_records(job, 2)?;
+    let mut runs: Vec<_> = records
+        .iter()
+        .map(|r| (r["restart"].as_u64(), r["end_reason"].as_str().unwrap_or_default()))
+        .collect();
+    runs.sort();
+    assert_eq!(runs, [(Some(0), "requeued"), (Some(1), "completed")]);
+    JobDir::read_run(&logs, job, 1, user)?;
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! `ct-track run` without Slurm, root, RAPL or GPU.
+
+use std::fs;
+
+use anyhow::Result;
+use ct_tests::{Cluster, User, artifact, e2e_is_possible};
+
+use crate::job_dir::number;
+use crate::upstream;
+
+/// Files with an ending, read.
+fn texts(dir: &std::path::Path, ending: &str) -> Vec<String> {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+    let ours = files.filter(|p| p.to_string_lossy().ends_with(ending));
+    ours.filter_map(|p| fs::read_to_string(p).ok()).collect()
+}
+
+fn track(user: &User, cluster: &Cluster, args: &[&str]) -> Result<ct_tests::Output> {
+    let bin = cluster.dir().join("ct-track");
+    if !bin.exists() {
+        fs::copy(artifact::built("ct-node", "ct-track")?, &bin)?;
+    }
+    cluster.command(user, &bin.display().to_string()).args(args).run()
+}
+
+#[test]
+fn exit_status_is_the_commands_and_the_logs_are_left() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    // Only a directory and a user of the cluster are used: no Slurm runs.
+    let cluster = Cluster::builder().create()?;
+    let user = cluster.user(1);
+    let output = track(user, &cluster, &["run", "--", "sh", "-c", "echo hello; exit 7"])?;
+    assert_eq!(output.code(), Some(7), "{output}");
+    assert_eq!(output.stdout_unchecked(), "hello\n");
+    assert!(output.stderr().contains("Actual consumption:"), "{output}");
+
+    let logs = cluster.home(user).join("carbontracker");
+    let record: serde_json::Value = serde_json::from_str(&texts(&logs, ".json")[0])?;
+    assert_eq!(record["end_reason"], "failed");
+    let method = record["method"]["cpu"].as_str().unwrap_or_default();
+    assert!(method.starts_with("modelled:"), "{record:#}");
+    assert_eq!(record["gpus"].as_array().map(Vec::len), Some(0));
+    assert!(texts(&logs, "_carbontracker.log")[0].contains("Monitoring thread ended."));
+    assert_eq!(upstream::parse(&logs)?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn epochs_are_marked_from_within_the_command() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let cluster = Cluster::builder().create()?;
+    let user = cluster.user(1);
+    let bin = cluster.dir().join("ct-track");
+    let script = format!(
+        "for n in 1 2; do {t} epoch start; sleep 0.3; {t} epoch end; done; {t} status --json",
+        t = bin.display()
+    );
+    let output =
+        track(user, &cluster, &["run", "--epochs", "2", "--", "sh", "-c", &script])?.success();
+    assert!(output.stdout().contains("Predicted consumption for 2 epoch(s)"), "{output}");
+    let logs = cluster.home(user).join("carbontracker");
+    let record: serde_json::Value = serde_json::from_str(&texts(&logs, ".json")[0])?;
+    assert_eq!(number(&record, "epochs.done"), 2.0);
+    assert!(number(&record, "energy_j.cpu") > 0.0);
+    Ok(())
+}
+
+#[test]
+fn without_a_tracker_around_a_script_goes_on() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let cluster = Cluster::builder().create()?;
+    let user = cluster.user(1);
+    for args in [&["epoch", "start"][..], &["epoch", "end"], &["stop"], &["status"]] {
+        let output = track(user, &cluster, args)?;
+        assert_eq!(output.code(), Some(0), "{output}");
+        assert_eq!(output.stderr().lines().count(), 1, "{output}");
+        assert!(output.stderr().contains("no tracker around"), "{output}");
+    }
+    Ok(())
+}
