@@ -147,6 +147,9 @@ impl Config {
         ] {
             replace(p);
         }
+        if let Some(library) = &mut self.node.nvml_library {
+            replace(library);
+        }
         self
     }
 }

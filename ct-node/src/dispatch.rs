@@ -55,7 +55,8 @@ impl Desk<'_> {
                 self.for_slurm(peer)?;
                 let job_id = facts.job_id;
                 self.station.job_start(*facts);
-                Ok(self.started(job_id))
+                // Only a step knows all that the names of the logs are made of.
+                Ok(Reply::Started { tracked: self.is_tracked(job_id), open_logs: None })
             }
             Request::StepStart { job, step } => {
                 self.for_slurm(peer)?;
@@ -120,8 +121,11 @@ impl Desk<'_> {
     fn started(&mut self, job_id: u32) -> Reply {
         let is_open = self.logs.has(job_id);
         let open_logs = if is_open { None } else { self.station.wanted_logs(job_id) };
-        let tracked = self.station.jobs().get(&job_id).is_some_and(|job| job.tracked);
-        Reply::Started { tracked, open_logs }
+        Reply::Started { tracked: self.is_tracked(job_id), open_logs }
+    }
+
+    fn is_tracked(&self, job_id: u32) -> bool {
+        self.station.jobs().get(&job_id).is_some_and(|job| job.tracked)
     }
 
     fn has_lost_logs(&self, job_id: u32) -> bool {

@@ -40,6 +40,7 @@ pub struct Station {
     mem_total_mb: Option<u64>,
     problems: BTreeSet<String>,
     other_nodes: Option<OtherNodes>,
+    last_runs: BTreeMap<u32, u32>,
 }
 
 impl Station {
@@ -59,6 +60,7 @@ impl Station {
             system: SystemTime::default(),
             problems,
             other_nodes: None,
+            last_runs: BTreeMap::new(),
         }
     }
 

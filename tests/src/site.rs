@@ -132,8 +132,7 @@ impl Site {
         let id = job.to_string();
         let mut records = wait_for(&format!("{n} records of job {id}"), || {
             let lines = self.ledger_lines().ok()?;
-            let of_job: Vec<_> =
-                lines.into_iter().filter(|l| l["job_id"].to_string() == id).collect();
+            let of_job: Vec<_> = lines.into_iter().filter(|l| l["job_id"] == id).collect();
             (of_job.len() >= n).then_some(of_job)
         })?;
         if records.len() > n {
@@ -220,7 +219,7 @@ impl SiteBuilder {
     /// Where a program cannot be built or the cluster does not come up.
     pub fn start(self) -> Result<Site> {
         let n = self.watts.len();
-        let mut cluster = self.cluster.clone().nodes(n).gpus(self.gpus).create()?;
+        let cluster = self.cluster.clone().nodes(n).gpus(self.gpus).create()?;
         let dir = cluster.dir().to_owned();
         install_programs(&dir, self.has_noded)?;
         let config = dir.join("ct/carbontracker.toml");
@@ -242,8 +241,9 @@ impl SiteBuilder {
         for node in 1..=n {
             let root = dir.join("plant").join(cluster.node(node));
             let plant = PowerPlant::start(&root, self.spec(&cluster, node))?;
-            let nvml_dir = plant.nvml_dir().display().to_string();
-            cluster.set_node_env(node, "FAKE_NVML_DIR", nvml_dir);
+            if self.gpus > 0 {
+                fs::copy(artifact::fake_nvml()?, plant.nvml_dir().join("libfake_nvml.so"))?;
+            }
             plants.push(plant);
         }
         cluster.boot()?;
@@ -302,8 +302,7 @@ impl SiteBuilder {
         set("path.procfs", plant("proc").into())?;
         set("ledger.dir", at("ledger").into())?;
         if self.gpus > 0 {
-            let library = artifact::fake_nvml()?.display().to_string();
-            set("node.nvml_library", library.into())?;
+            set("node.nvml_library", plant("nvml/libfake_nvml.so").into())?;
         }
         for (key, value) in &self.config {
             set(key, value.clone())?;

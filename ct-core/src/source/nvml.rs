@@ -46,7 +46,7 @@ pub fn discover(library: Option<&Path>) -> Discovery {
         match describe(&nvml, index) {
             Ok(device) => devices.push(device),
             Err(e) => {
-                found.problems.push(driver_error(&format!("GPU with NVML index {index}"), &e))
+                found.problems.push(driver_error(&format!("GPU with NVML index {index}"), &e));
             }
         }
     }

@@ -83,7 +83,7 @@ impl Closing {
     ) {
         match fate {
             Fate::Ended(reason, told) => {
-                self.close(key, Some((reason, told)), station, logs, state)
+                self.close(key, Some((reason, told)), station, logs, state);
             }
             Fate::Unknown | Fate::NoAnswer => self.close(key, None, station, logs, state),
             Fate::Alive => {
@@ -173,6 +173,7 @@ fn first_question(job: &Job) -> Duration {
 
 fn take_over(job: &mut Job, told: Told) {
     let facts = &mut job.facts;
+    facts.user = told.user.or(facts.user.take());
     facts.account = told.account.or(facts.account.take());
     facts.partition = told.partition.or(facts.partition.take());
     facts.qos = told.qos.or(facts.qos.take());

@@ -33,6 +33,7 @@ pub(super) enum Fate {
 /// What slurmctld knows of a job better than its environment does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
+    pub(super) user: Option<String>,
     pub(super) account: Option<String>,
     pub(super) partition: Option<String>,
     pub(super) qos: Option<String>,
@@ -149,6 +150,7 @@ fn parse(line: &str, restart: u32) -> Fate {
     let Some(state) = field("JobState") else { return Fate::NoAnswer };
     let restarts = field("Restarts").and_then(|r| r.parse::<u32>().ok()).unwrap_or(0);
     let told = Told {
+        user: field("UserId").and_then(|u| Some(u.split_once('(')?.0.to_owned())),
         account: field("Account").map(str::to_owned),
         partition: field("Partition").map(str::to_owned),
         qos: field("QOS").map(str::to_owned),
@@ -197,6 +199,7 @@ mod tests {
         assert_eq!(reason, EndReason::Cancelled);
         assert_eq!(told.job_name.as_deref(), Some("my job"));
         assert_eq!((told.account, told.qos.as_deref()), (None, Some("normal")));
+        assert_eq!(told.user.as_deref(), Some("ann"));
         assert_eq!(told.partition.as_deref(), Some("main"));
         assert!(matches!(parse(LINE, 0), Fate::Ended(EndReason::Requeued, _)));
         let completing = LINE.replace("CANCELLED", "COMPLETING");

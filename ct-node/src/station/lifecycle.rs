@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::choice::decide;
 use super::{Station, gpus};
 
+/// Jobs whose last run is remembered, the latest ones.
+const MOST_LAST_RUNS: usize = 10_000;
+
 /// A job that ended on this node and whose record is still to be written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
@@ -29,17 +32,18 @@ impl Station {
     /// A job starts, or a hook knows more of one that did.
     pub fn job_start(&mut self, facts: JobFacts) {
         let job_id = facts.job_id;
-        let is_other_run = self.jobs.get(&job_id).is_some_and(|job| {
-            facts.uid != job.facts.uid || facts.restart.is_some_and(|r| r != job.restart)
-        });
-        if is_other_run {
+        if self.jobs.get(&job_id).is_some_and(|job| is_other_run(job, &facts)) {
             // The epilog of the run before was never heard.
             self.job_end(job_id, None, false);
         }
         let at = self.sample();
         match self.jobs.get_mut(&job_id) {
-            Some(job) => merge(&mut job.facts, facts),
+            Some(job) => {
+                job.restart = facts.restart.unwrap_or(job.restart).max(job.restart);
+                merge(&mut job.facts, facts);
+            }
             None => {
+                let facts = self.with_restart(facts);
                 let decision = decide(&facts, &self.config.track);
                 let mut job = Job::new(facts, decision.tracked, decision.settings, at);
                 job.warnings.extend(decision.warnings);
@@ -118,6 +122,10 @@ impl Station {
             job.close_logs(at, context);
         }
         if let Some(job) = self.jobs.remove(&job_id) {
+            self.last_runs.insert(job_id, job.restart);
+            if self.last_runs.len() > MOST_LAST_RUNS {
+                self.last_runs.pop_first();
+            }
             self.ended.push(Ended { job, wait_status, was_told });
         }
     }
@@ -151,6 +159,14 @@ impl Station {
         let at = self.sample();
         let (job, context) = self.job_and_context(job_id)?;
         Some(job.begin_logs(at, context))
+    }
+
+    /// A run whose count no hook knows (a step of Slurm 22.05 without a prolog before it) comes after
+    /// the last one that ended here.
+    fn with_restart(&self, mut facts: JobFacts) -> JobFacts {
+        let next = self.last_runs.get(&facts.job_id).map(|r| r + 1);
+        facts.restart = facts.restart.or(next);
+        facts
     }
 
     /// Takes up a job of an earlier life of this daemon.
@@ -230,6 +246,15 @@ impl Station {
             .get_or_insert_with(|| stem(&prefix, id, restart, start.wall.with_timezone(&Local)));
         Some(OpenLogs { dir, names: file_names(stem) })
     }
+}
+
+/// Whether these facts are of another run of the job than the one known.
+///
+/// A prolog may not know the restart count (Slurm 22.05 says 0 in it), so a run that has had no
+/// step yet takes the count from its first step.
+fn is_other_run(job: &Job, facts: &JobFacts) -> bool {
+    let is_later = facts.restart.is_some_and(|r| r > job.restart);
+    facts.uid != job.facts.uid || (is_later && !job.stepd_pids.is_empty())
 }
 
 fn pattern_values(job: &Job, node: &str) -> PatternValues {

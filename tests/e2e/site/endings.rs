@@ -70,6 +70,8 @@ fn requeued_job_has_one_record_for_each_run() -> Result<()> {
         (first["end_reason"].as_str(), first["restart"].as_u64()),
         (Some("requeued"), Some(0))
     );
+    // Within the second of the requeue slurmd takes the new run for the old one and revokes it.
+    std::thread::sleep(Duration::from_secs(2));
     cluster.scontrol(&["update", &format!("jobid={id}"), "starttime=now"])?;
     cluster.wait_for(job, Duration::from_secs(150))?;
     let records = site.wait_for_records(job, 2)?;

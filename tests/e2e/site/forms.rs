@@ -64,7 +64,7 @@ fn array_of_ten_has_ten_records_and_ten_logs() -> Result<()> {
     })?;
     assert_eq!(records.len(), 10);
     let id = array.to_string();
-    assert!(records.iter().all(|r| r["array_job_id"].to_string() == id), "{records:#?}");
+    assert!(records.iter().all(|r| r["array_job_id"] == id), "{records:#?}");
     let tasks: BTreeSet<String> = records.iter().map(|r| r["array_task_id"].to_string()).collect();
     assert_eq!(tasks.len(), 10, "{tasks:?}");
     let names: BTreeSet<String> = fs::read_dir(cluster.home(user).join("carbontracker"))?

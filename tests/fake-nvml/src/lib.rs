@@ -1,4 +1,5 @@
-//! A libnvidia-ml.so.1 without a GPU: it answers from the files in `FAKE_NVML_DIR`.
+//! A libnvidia-ml.so.1 without a GPU: it answers from the files in `FAKE_NVML_DIR`,
+//! or in the directory it lies in.
 //!
 //! It has the symbols that nvml-wrapper needs for what ct-noded asks, under the names and with
 //! the types of NVIDIA's nvml.h; whatever else a caller looks up is not found, as in an old

@@ -8,6 +8,7 @@
 use std::env;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
@@ -26,14 +27,24 @@ impl Status {
     pub(crate) const UNKNOWN: Self = Self(999);
 }
 
-/// The directory named by `FAKE_NVML_DIR`.
+/// The directory named by `FAKE_NVML_DIR`, else the one this library lies in: a daemon that is
+/// started with an environment of its own finds the plant by the library's path.
 ///
 /// # Errors
 ///
 /// [`Status::DRIVER_NOT_LOADED`] where there is none.
 pub(crate) fn root() -> Result<PathBuf, Status> {
-    let dir = env::var_os("FAKE_NVML_DIR").map(PathBuf::from);
-    dir.filter(|dir| dir.is_dir()).ok_or(Status::DRIVER_NOT_LOADED)
+    static ROOT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let dir = ROOT.get_or_init(|| env::var_os("FAKE_NVML_DIR").map(PathBuf::from).or_else(own_dir));
+    dir.clone().filter(|dir| dir.is_dir()).ok_or(Status::DRIVER_NOT_LOADED)
+}
+
+/// The directory of this library, by the process's own memory map.
+fn own_dir() -> Option<PathBuf> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    let library = maps.lines().find(|line| line.ends_with("/libfake_nvml.so"))?;
+    let path = &library[library.find('/')?..];
+    PathBuf::from(path).parent().filter(|dir| dir.join("gpu0").is_dir()).map(PathBuf::from)
 }
 
 /// The number of GPUs: `gpu0` and on, without a gap.
