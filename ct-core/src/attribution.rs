@@ -1,7 +1,7 @@
 //! Splits the energy of an interval among jobs, the system, and nobody.
 //!
 //! Per device: an idle part, up to the baseline, by what is allocated; the dynamic rest by
-//! activity. Every split is of whole microjoules by [`apportion`], so that jobs, `system` and
+//! activity. Every split is of whole microjoules by [`apportion()`], so that jobs, `system` and
 //! `unallocated` sum to the meters exactly. Values in, values out.
 
 mod apportion;

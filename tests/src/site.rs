@@ -35,10 +35,10 @@ pub struct SiteBuilder {
 
 /// A booted cluster with carbontracker on every node.
 pub struct Site {
+    /// The plants, by node; dropped first, as they lie in the cluster's directory.
+    pub plants: Vec<PowerPlant>,
     /// The cluster.
     pub cluster: Cluster,
-    /// The plants, by node.
-    pub plants: Vec<PowerPlant>,
 }
 
 impl Site {
@@ -129,7 +129,7 @@ impl Site {
     ///
     /// Where it has not within twenty seconds, or has more.
     pub fn wait_for_records(&self, job: JobId, n: usize) -> Result<Vec<serde_json::Value>> {
-        let id = job.to_string();
+        let id = job.as_u32();
         let mut records = wait_for(&format!("{n} records of job {id}"), || {
             let lines = self.ledger_lines().ok()?;
             let of_job: Vec<_> = lines.into_iter().filter(|l| l["job_id"] == id).collect();

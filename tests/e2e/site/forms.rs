@@ -63,7 +63,7 @@ fn array_of_ten_has_ten_records_and_ten_logs() -> Result<()> {
         site.ledger_lines().ok().filter(|lines| lines.len() >= 10)
     })?;
     assert_eq!(records.len(), 10);
-    let id = array.to_string();
+    let id = array.as_u32();
     assert!(records.iter().all(|r| r["array_job_id"] == id), "{records:#?}");
     let tasks: BTreeSet<String> = records.iter().map(|r| r["array_task_id"].to_string()).collect();
     assert_eq!(tasks.len(), 10, "{tasks:?}");

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Builds everything, boots a two-node Slurm cluster in a throwaway directory, runs a tracked job of
+# an unprivileged user, shows what came of it, and takes everything down again.
+# Needs Debian 12 or newer and Rust; as root it installs the Debian packages that are missing.
+set -eu
+cd "$(dirname "$0")/.."
+
+if [ "$(id -u)" != 0 ]; then
+  echo "demo.sh: Slurm's daemons are started for several users: run it as root" >&2
+  exit 2
+fi
+tests/install-deps.sh
+cargo build --quiet --workspace
+exec cargo run --quiet --package ct-tests --bin ct-demo
