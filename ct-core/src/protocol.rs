@@ -20,6 +20,8 @@ pub const VERSION: u32 = 1;
 pub const MAX_MESSAGE: usize = 64 * 1024;
 /// Name of the socket in `run_dir`.
 pub const SOCKET_NAME: &str = "noded.sock";
+/// Name of the file in `run_dir` that says that ct-noded's absence was logged; it removes it.
+pub const ABSENCE_NAME: &str = "noded.absent";
 /// Environment variable of a job: path of the socket.
 pub const SOCKET_ENV: &str = "CARBONTRACKER_SOCKET";
 /// Environment variable of a job: its id.

@@ -131,6 +131,13 @@ impl Station {
         self.sampler.last_at().unwrap_or_else(now)
     }
 
+    /// Samples where the last sample is older than this.
+    pub fn sample_if_older_than(&mut self, age: Duration) {
+        if self.sampler.last_at().is_none_or(|last| now().since(&last) >= age) {
+            self.sample();
+        }
+    }
+
     fn charge(&mut self, interval: &Interval) {
         let system_cpu_time = self.read_activity(interval.busy);
         let situation = self.situation(interval, system_cpu_time);

@@ -6,6 +6,7 @@
 //! done.
 #![warn(missing_docs)]
 
+mod absence;
 mod client;
 mod context;
 mod facts;

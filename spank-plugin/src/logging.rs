@@ -20,7 +20,9 @@ pub(crate) enum Kind {
     Config,
     /// ct-noded started, or not.
     Start,
-    /// ct-noded not reached, or a request refused.
+    /// ct-noded not there.
+    Absent,
+    /// ct-noded not answering, or a request refused.
     Request,
     /// Log files that cannot be opened.
     Logs,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use crate::absence;
 use crate::client::{Client, ClientError};
 use crate::logging::{Kind, Log};
 use crate::os::{self, Daemon, Deadline};
@@ -68,7 +69,7 @@ pub(crate) fn start(
     birthplace: Birthplace,
     log: &Log,
 ) -> bool {
-    let Some(program) = program(site, log) else { return false };
+    let Some(program) = program(site, service, log) else { return false };
     let cgroups = match birthplace {
         Birthplace::Slurmd => Vec::new(),
         Birthplace::Step => root_cgroups(&service.cgroupfs),
@@ -82,13 +83,13 @@ pub(crate) fn start(
         Err(e) => {
             let hint = "hint: noded=PATH in plugstack.conf names it";
             let text = format!("cannot start {}: {e}; {hint}", program.display());
-            log.error(Kind::Start, &text);
+            absence::say(log, service, &text);
         }
     }
     result.is_ok()
 }
 
-fn program(site: &Site, log: &Log) -> Option<PathBuf> {
+fn program(site: &Site, service: &Service, log: &Log) -> Option<PathBuf> {
     if site.noded.is_some() {
         return site.noded.clone();
     }
@@ -96,7 +97,7 @@ fn program(site: &Site, log: &Log) -> Option<PathBuf> {
     if found.is_none() {
         let places = USUAL_PLACES.join(", ");
         let hint = "hint: install it, or name it by noded=PATH in plugstack.conf";
-        log.error(Kind::Start, &format!("no ct-noded found as {places}; {hint}"));
+        absence::say(log, service, &format!("no ct-noded found as {places}; {hint}"));
     }
     found
 }

@@ -9,7 +9,7 @@ use crate::sample::Moment;
 use crate::units::Microjoules;
 
 /// Most epochs a job may complete; more are measured, but no longer listed one by one.
-const MAX_EPOCHS: usize = 1_000_000;
+const MAX_EPOCHS: usize = 100_000;
 
 /// A completed epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

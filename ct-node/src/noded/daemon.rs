@@ -68,7 +68,7 @@ impl Daemon {
                 self.answer(peer, line, fds)
             })?;
             if ready[0] {
-                self.state.save(&mut self.station);
+                self.state.save(&self.station);
                 log::info!("asked to end; state is written");
                 return Ok(());
             }
@@ -115,6 +115,6 @@ impl Daemon {
     fn after_event(&mut self) {
         self.closing.turn(&mut self.station, &mut self.logs, &self.state);
         self.live.publish(&self.station);
-        self.state.save(&mut self.station);
+        self.state.save_if_due(&self.station);
     }
 }

@@ -1,12 +1,12 @@
 //! From root to service: directories, lock, socket, counters, and then no more root.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::Context;
 use ct_core::config::Config;
-use ct_core::protocol::SOCKET_NAME;
+use ct_core::protocol::{ABSENCE_NAME, SOCKET_NAME};
 use ct_core::sampler::Sampler;
 use nix::unistd::{Uid, chown, geteuid};
 use rustix::fs::{FlockOperation, flock};
@@ -45,6 +45,8 @@ pub(super) fn start(
         give(&log, user.as_ref())?;
     }
     let Some(lock) = lock(&config.node.run_dir)? else { return Ok(None) };
+    // What the plugin said of our absence is over.
+    let _ = fs::remove_file(config.node.run_dir.join(ABSENCE_NAME));
     privileges::leave_job_cgroup(&config.path.cgroupfs);
     // Before the meters: NVML takes its time, and a hook that connects meanwhile is kept waiting.
     let socket = config.node.run_dir.join(SOCKET_NAME);
@@ -85,7 +87,8 @@ fn make_dirs(config: &Config, user: Option<&ServiceUser>) -> anyhow::Result<()> 
 fn make_dir(dir: &Path, mode: u32, user: Option<&ServiceUser>) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     if dir.is_dir() {
-        return Ok(());
+        // A hook may have made it, as root; one that somebody else made is as they want it.
+        return if dir.metadata()?.uid() == 0 { give(dir, user) } else { Ok(()) };
     }
     if let Some(parent) = dir.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;

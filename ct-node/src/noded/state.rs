@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use ct_core::job::Job;
 use ct_core::sampler::LastSample;
@@ -22,28 +23,68 @@ struct NodeState {
 }
 
 /// A job's file: where it stands.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum JobState {
     Running(Job),
     Ended(Ended),
 }
 
+/// The same, to be written.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum JobStateRef<'a> {
+    Running(&'a Job),
+    Ended(&'a Ended),
+}
+
+/// Least time between two saves that no start or end of a job asks for.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
+/// Saving takes at most one part in so many of the daemon's time.
+const TIME_SHARE: u32 = 20;
+
 /// The state directory.
 pub(super) struct StateDir {
     dir: PathBuf,
     boot_id: String,
     has_failed: bool,
+    saved: Option<Saved>,
+}
+
+/// The last save: when, how long it took, and of which jobs.
+struct Saved {
+    at: Instant,
+    took: Duration,
+    jobs: Vec<(u32, u32)>,
 }
 
 impl StateDir {
     pub(super) fn new(dir: &Path) -> Self {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self { dir: dir.to_owned(), boot_id: boot_id.trim().to_owned(), has_failed: false }
+        Self {
+            dir: dir.to_owned(),
+            boot_id: boot_id.trim().to_owned(),
+            has_failed: false,
+            saved: None,
+        }
+    }
+
+    /// Writes down everything if a job came or went, or enough time has passed; the counters and
+    /// every job are of the same instant, so that a gap can be booked from them.
+    pub(super) fn save_if_due(&mut self, station: &Station) {
+        let jobs: Vec<(u32, u32)> =
+            station.jobs().values().map(|j| (j.facts.job_id, j.restart)).collect();
+        let is_due = self.saved.as_ref().is_none_or(|saved| {
+            saved.jobs != jobs || saved.at.elapsed() >= LEAST_PAUSE.max(saved.took * TIME_SHARE)
+        });
+        if is_due {
+            self.save(station);
+        }
     }
 
     /// Writes down everything; says once when it cannot.
-    pub(super) fn save(&mut self, station: &mut Station) {
+    pub(super) fn save(&mut self, station: &Station) {
+        let start = Instant::now();
         let result = self.try_save(station);
         if let Err(e) = &result
             && !self.has_failed
@@ -52,15 +93,17 @@ impl StateDir {
             log::error!("cannot keep state in {dir}: {e}; a restart would lose running jobs");
         }
         self.has_failed = result.is_err();
+        let jobs = station.jobs().values().map(|j| (j.facts.job_id, j.restart)).collect();
+        self.saved = Some(Saved { at: Instant::now(), took: start.elapsed(), jobs });
     }
 
-    fn try_save(&self, station: &mut Station) -> io::Result<()> {
+    fn try_save(&self, station: &Station) -> io::Result<()> {
         if let Some(last) = station.sampler().last_sample() {
             let state = NodeState { boot_id: self.boot_id.clone(), last };
             replace(&self.dir.join("node.json"), &serde_json::to_vec(&state)?)?;
         }
-        for job in station.jobs_mut() {
-            let state = JobState::Running(job.clone());
+        for job in station.jobs().values() {
+            let state = JobStateRef::Running(job);
             replace(&self.job_file(job), &serde_json::to_vec(&state)?)?;
         }
         Ok(())
@@ -68,7 +111,7 @@ impl StateDir {
 
     /// Writes down an ended job.
     pub(super) fn save_ended(&self, ended: &Ended) {
-        let state = JobState::Ended(ended.clone());
+        let state = JobStateRef::Ended(ended);
         let saved = serde_json::to_vec(&state)
             .map_err(io::Error::from)
             .and_then(|json| replace(&self.job_file(&ended.job), &json));

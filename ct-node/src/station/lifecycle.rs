@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::choice::decide;
 use super::{Station, gpus};
 
+/// slurmstepds of a job that are remembered before those that are gone are forgotten.
+const MOST_STEPDS: usize = 64;
+
 /// Jobs whose last run is remembered, the latest ones.
 const MOST_LAST_RUNS: usize = 10_000;
 
@@ -75,6 +78,9 @@ impl Station {
         job.has_batch_step |= step.name == "batch";
         if job.cgroup.is_none() {
             job.cgroup = job_cgroup(&step.cgroup, job_id);
+        }
+        if job.stepd_pids.len() >= MOST_STEPDS {
+            job.stepd_pids.retain(|pid| Path::new("/proc").join(pid.to_string()).exists());
         }
         job.stepd_pids.insert(step.stepd_pid);
         // An option given to srun alone, inside an allocation without one.

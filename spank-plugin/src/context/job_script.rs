@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 use ct_core::protocol::{JobEnd, JobFacts, Request};
 
+use crate::absence;
 use crate::client::{ClientError, patience};
-use crate::logging::{Kind, Log};
+use crate::logging::Log;
 use crate::site::{Site, node_name};
 use crate::spank::Spank;
 use crate::spawn::{self, Birthplace};
@@ -43,7 +44,7 @@ fn tell(site: &Site, job_id: u32, request: &Request) {
     let client = spawn::reach(site, &service, &node, Birthplace::Slurmd, patience(), &log);
     let answer: Result<_, ClientError> = client.and_then(|c| c.ask(request));
     if let Err(error) = answer {
-        log.error(Kind::Request, &error.to_string());
+        absence::report(&log, &service, &error);
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ct_core::protocol::{JOB_ID_ENV, OpenLogs, Reply, Request, SOCKET_ENV};
 
+use crate::absence;
 use crate::client::{Client, ClientError, patience};
 use crate::logging::{self, Kind, Log};
 use crate::options;
@@ -77,7 +78,7 @@ pub(crate) fn init_post_opt(spank: &Spank) {
                 step.open_logs = open_logs;
             }
         }
-        Err(error) => log.error(Kind::Request, &error.to_string()),
+        Err(error) => absence::report(&log, &step.service, &error),
     }
     *state() = Some(step);
 }
@@ -105,7 +106,7 @@ pub(crate) fn user_init(spank: &Spank) {
             state.handles = handles;
             let client = Client::connect(&state.service, patience());
             if let Err(error) = client.and_then(|c| pass_logs(&c, state)) {
-                log.error(Kind::Request, &error.to_string());
+                absence::report(&log, &state.service, &error);
             }
         }
         Err((path, cause)) => {
@@ -143,7 +144,7 @@ fn end_step(state: &mut State) {
     }
     match ask_for_text(state) {
         Ok(text) => logging::say(&text),
-        Err(error) => state.id.log().error(Kind::Request, &error.to_string()),
+        Err(error) => absence::report(&state.id.log(), &state.service, &error),
     }
 }
 

@@ -33,8 +33,8 @@ fn without_the_daemon_jobs_run_and_slurmds_log_says_so() -> Result<()> {
     let site = Site::builder().without_noded().start()?;
     assert_eq!(runs_unharmed(&site)?, "hello\n");
     let log = fs::read_to_string(site.cluster.slurmd_log(1))?;
-    let said = log.lines().filter(|l| l.contains("ct: slurmd: ") && l.contains("ct-noded")).count();
-    assert_eq!(said, 1, "{log}");
+    assert_eq!(log.matches(" ct: ").count(), 1, "{log}");
+    assert!(log.contains("cannot start") && log.contains("hint: noded=PATH"), "{log}");
     Ok(())
 }
 
@@ -49,6 +49,9 @@ fn socket_that_refuses_costs_the_measurement_only() -> Result<()> {
     fs::create_dir_all(&run_dir)?;
     drop(std::os::unix::net::UnixDatagram::bind(run_dir.join("noded.sock"))?);
     assert_eq!(runs_unharmed(&site)?, "hello\n");
+    assert_eq!(runs_unharmed(&site)?, "hello\n");
+    let log = fs::read_to_string(site.cluster.slurmd_log(1))?;
+    assert_eq!(log.matches(" ct: ").count(), 1, "{log}");
     Ok(())
 }
 
