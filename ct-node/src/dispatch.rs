@@ -184,3 +184,74 @@ fn status(job: &Job, station: &Station) -> JobStatus {
         warnings: job.all_warnings(context).into_iter().collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use ct_core::config::Config;
+    use ct_core::protocol::{JobEnd, JobFacts};
+    use ct_core::sampler::Sampler;
+
+    use super::*;
+
+    const OWNER: u32 = 1000;
+
+    fn ask(station: &mut Station, uid: u32, request: Request) -> Reply {
+        let mut logs = LogFiles::default();
+        let mut desk = Desk { station, logs: &mut logs, owner: 0 };
+        desk.answer(Peer { uid, pid: 1 }, request, Vec::new())
+    }
+
+    fn station() -> Station {
+        let sampler = Sampler::new(Vec::new(), Path::new("/nonexistent"));
+        let mut station = Station::new(Config::default(), "n1".to_owned(), sampler);
+        let facts = JobFacts { job_id: 1, uid: OWNER, ..JobFacts::default() };
+        let reply = ask(&mut station, 0, Request::JobStart(Box::new(facts)));
+        assert!(matches!(reply, Reply::Started { .. }), "{reply:?}");
+        station
+    }
+
+    #[test]
+    fn only_root_starts_and_ends_jobs() {
+        let mut station = station();
+        let facts = JobFacts { job_id: 2, uid: OWNER, ..JobFacts::default() };
+        for request in [
+            Request::JobStart(Box::new(facts.clone())),
+            Request::StepStart { job: Box::new(facts), step: Default::default() },
+            Request::StepEnd { job_id: 1, step: "batch".to_owned() },
+            Request::JobEnd(JobEnd { job_id: 1, uid: OWNER, ..JobEnd::default() }),
+        ] {
+            let reply = ask(&mut station, OWNER, request);
+            assert!(matches!(&reply, Reply::Error { message } if message.contains("may not")));
+        }
+        assert_eq!(station.jobs().keys().collect::<Vec<_>>(), [&1]);
+    }
+
+    #[test]
+    fn a_strangers_job_and_one_that_is_not_there_look_alike() {
+        let mut station = station();
+        for request in [
+            |job_id| Request::Status { job_id },
+            |job_id| Request::EpochStart { job_id },
+            |job_id| Request::EpochEnd { job_id },
+            |job_id| Request::Stop { job_id },
+            |job_id| Request::Logs { job_id },
+        ] {
+            let text = |reply: Reply| format!("{reply:?}").replace('2', "1");
+            let stranger = text(ask(&mut station, OWNER + 1, request(1)));
+            let absent = text(ask(&mut station, OWNER + 1, request(2)));
+            assert_eq!(stranger, absent);
+            assert!(stranger.contains("no job 1 of yours"), "{stranger}");
+        }
+        let own = ask(&mut station, OWNER, Request::Status { job_id: 1 });
+        assert!(matches!(own, Reply::Status(_)), "{own:?}");
+    }
+
+    #[test]
+    fn logs_nobody_asked_for_are_refused() {
+        let mut station = station();
+        let reply = ask(&mut station, OWNER, Request::Logs { job_id: 1 });
+        assert!(matches!(&reply, Reply::Error { message } if message.contains("are wanted")));
+    }
+}

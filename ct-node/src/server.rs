@@ -114,3 +114,78 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixStream;
+
+    use ct_core::protocol::MAX_MESSAGE;
+
+    use super::*;
+
+    /// Answers each line by its length until nothing comes for a while.
+    fn serve(server: &mut Server) -> usize {
+        let mut n_lines = 0;
+        let mut n_quiet = 0;
+        while n_quiet < 5 {
+            let before = n_lines;
+            let mut answer = |_: Peer, line: &[u8], _: Vec<OwnedFd>| {
+                n_lines += 1;
+                format!("{}\n", line.len())
+            };
+            server.turn(Duration::from_millis(20), &[], &mut answer).unwrap();
+            n_quiet = if n_lines == before { n_quiet + 1 } else { 0 };
+        }
+        n_lines
+    }
+
+    fn read_line(stream: &UnixStream) -> String {
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line
+    }
+
+    fn server() -> (tempfile::TempDir, std::path::PathBuf, Server) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("noded.sock");
+        let server = Server::bind(&path).unwrap();
+        (dir, path, server)
+    }
+
+    #[test]
+    fn a_socket_left_behind_is_replaced_and_reachable_by_all() {
+        let (_dir, path, first) = server();
+        drop(first);
+        let _second = Server::bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+    }
+
+    #[test]
+    fn lines_are_answered_in_order_however_they_are_cut() {
+        let (_dir, path, mut server) = server();
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.write_all(b"ab\nabcd").unwrap();
+        assert_eq!(serve(&mut server), 1);
+        stream.write_all(b"ef\n").unwrap();
+        assert_eq!(serve(&mut server), 1);
+        assert_eq!(read_line(&stream), "2\n");
+    }
+
+    #[test]
+    fn who_sends_too_much_is_cut_off_and_others_are_served() {
+        let (_dir, path, mut server) = server();
+        let mut hostile = UnixStream::connect(&path).unwrap();
+        let mut honest = UnixStream::connect(&path).unwrap();
+        hostile.set_nonblocking(true).unwrap();
+        let _ = hostile.write(&vec![b'x'; 2 * MAX_MESSAGE]);
+        serve(&mut server);
+        honest.write_all(b"abc\n").unwrap();
+        serve(&mut server);
+        assert_eq!(read_line(&honest), "3\n");
+        hostile.set_nonblocking(false).unwrap();
+        assert!(read_line(&hostile).contains("longer than 64 KiB"));
+        assert!(server.clients.len() <= 1);
+    }
+}

@@ -238,3 +238,6 @@ fn standing_problems(config: &Config, sampler: &Sampler) -> Vec<String> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

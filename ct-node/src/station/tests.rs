@@ -1,0 +1,170 @@
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+use ct_core::option::OptionSet;
+use ct_core::protocol::{JobFacts, StepFacts};
+use ct_core::source::{Device, ReadError, Source};
+
+use super::*;
+
+/// A package whose counter a test sets, in microjoules.
+struct Meter(Arc<Mutex<u64>>, [Device; 1]);
+
+impl Source for Meter {
+    fn devices(&self) -> &[Device] {
+        &self.1
+    }
+    fn read(&mut self) -> Vec<Result<u64, ReadError>> {
+        vec![Ok(*self.0.lock().unwrap())]
+    }
+}
+
+struct Bench {
+    station: Station,
+    counter: Arc<Mutex<u64>>,
+    _procfs: tempfile::TempDir,
+}
+
+impl Bench {
+    /// Four CPUs, one package, no cgroups: every job has its allocated share.
+    fn new() -> Self {
+        let procfs = tempfile::tempdir().unwrap();
+        let stat = "cpu 0 0 0 0 0 0 0 0\ncpu0 0\ncpu1 0\ncpu2 0\ncpu3 0\n";
+        fs::write(procfs.path().join("stat"), stat).unwrap();
+        let counter = Arc::new(Mutex::new(0));
+        let device = Device {
+            component: Component::Cpu,
+            name: "cpu:0".to_owned(),
+            id: "rapl:cpu-0".to_owned(),
+            method: "rapl".to_owned(),
+            unit_uj: 1,
+            modulus: None,
+            outlives_us: true,
+            minor: None,
+        };
+        let source = Box::new(Meter(Arc::clone(&counter), [device]));
+        let sampler = Sampler::new(vec![source], procfs.path());
+        let mut config = Config::default();
+        config.path.procfs = procfs.path().to_owned();
+        Self { station: Station::new(config, "n1".to_owned(), sampler), counter, _procfs: procfs }
+    }
+
+    fn draw(&self, joules: u64) {
+        *self.counter.lock().unwrap() += joules * 1_000_000;
+    }
+
+    fn joules(&self, job_id: u32) -> u64 {
+        self.station.jobs()[&job_id].energy.total().cpu.as_u64() / 1_000_000
+    }
+}
+
+fn facts(job_id: u32, alloc_cpus: u32) -> JobFacts {
+    JobFacts {
+        job_id,
+        uid: 1000,
+        alloc_cpus: Some(alloc_cpus),
+        option: Some("epochs:2".to_owned()),
+        ..JobFacts::default()
+    }
+}
+
+#[test]
+fn a_job_is_charged_from_its_start_to_its_end_and_no_longer() {
+    let mut bench = Bench::new();
+    bench.draw(100);
+    bench.station.job_start(facts(1, 2));
+    assert_eq!(bench.joules(1), 0);
+    bench.draw(40);
+    bench.station.job_start(facts(2, 1));
+    bench.draw(40);
+    bench.station.job_end(1, Some(0), true);
+    // Half of 80 J; the second job came after the first 40 J and has a quarter of the others.
+    assert_eq!(bench.station.ended()[0].job.energy.total().cpu.as_u64(), 40_000_000);
+    assert_eq!(bench.joules(2), 10);
+    bench.draw(40);
+    bench.station.sample();
+    assert_eq!(bench.joules(2), 20);
+    assert_eq!(bench.station.ended()[0].job.energy.total().cpu.as_u64(), 40_000_000);
+}
+
+#[test]
+fn hooks_that_know_more_of_a_job_do_not_start_it_again() {
+    let mut bench = Bench::new();
+    let mut prolog = facts(1, 4);
+    prolog.alloc_cpus = None;
+    prolog.cpus_per_node = Some("2,4(x2)".to_owned());
+    prolog.nodelist = Some("n[0-2]".to_owned());
+    bench.station.job_start(prolog);
+    bench.draw(10);
+    let step = StepFacts { name: "batch".to_owned(), stepd_pid: 1, ..StepFacts::default() };
+    let known = JobFacts { job_name: Some("train".to_owned()), ..facts(1, 1) };
+    bench.station.step_start(known, &step);
+    let job = &bench.station.jobs()[&1];
+    assert_eq!(job.facts.alloc_cpus, Some(4), "by the position of n1 in the list");
+    assert_eq!(job.facts.n_nodes, Some(3));
+    assert_eq!(job.facts.job_name.as_deref(), Some("train"));
+    assert!(!job.is_first_node);
+    assert_eq!(bench.joules(1), 10);
+}
+
+#[test]
+fn a_later_run_of_a_job_closes_the_run_whose_end_was_not_told() {
+    let mut bench = Bench::new();
+    let step = StepFacts { name: "batch".to_owned(), stepd_pid: 1, ..StepFacts::default() };
+    bench.station.step_start(JobFacts { restart: Some(0), ..facts(1, 4) }, &step);
+    bench.station.step_start(JobFacts { restart: Some(1), ..facts(1, 4) }, &step);
+    assert_eq!(bench.station.ended().len(), 1);
+    assert!(!bench.station.ended()[0].was_told);
+    assert_eq!(bench.station.jobs()[&1].restart, 1);
+    // A step of Slurm 22.05 knows no count: the run after one that ended is the next.
+    bench.station.job_end(1, None, true);
+    bench.station.step_start(facts(1, 4), &step);
+    assert_eq!(bench.station.jobs()[&1].restart, 2);
+}
+
+#[test]
+fn each_step_is_an_epoch_where_the_job_says_so() {
+    let mut bench = Bench::new();
+    let mut job = facts(1, 4);
+    job.option = Some("epochs:2,epoch_by:step".to_owned());
+    let step =
+        |name: &str| StepFacts { name: name.to_owned(), stepd_pid: 1, ..StepFacts::default() };
+    bench.station.step_start(job.clone(), &step("batch"));
+    for name in ["0", "1"] {
+        bench.station.step_start(job.clone(), &step(name));
+        bench.draw(50);
+        bench.station.step_end(1, name);
+    }
+    let energies: Vec<u64> =
+        bench.station.jobs()[&1].epochs().iter().map(|e| e.energy.cpu.as_u64()).collect();
+    assert_eq!(energies, [50_000_000, 50_000_000]);
+}
+
+#[test]
+fn a_jobs_logs_are_wanted_once_by_their_names() {
+    let mut bench = Bench::new();
+    let mut job = facts(7, 4);
+    job.option = Some("log_dir:logs/%x,log_file_prefix:run%j".to_owned());
+    job.job_name = Some("a/b".to_owned());
+    job.work_dir = Some("/home/ann".into());
+    bench.station.job_start(job);
+    let wanted = bench.station.wanted_logs(7).unwrap();
+    assert_eq!(wanted.dir, std::path::Path::new("/home/ann/logs/a_b"));
+    assert_eq!(wanted.names.len(), 4);
+    assert!(
+        wanted.names[0].starts_with("run7_7.0_") && wanted.names[0].ends_with("_carbontracker.log")
+    );
+    assert_eq!(bench.station.wanted_logs(7).unwrap(), wanted, "the names do not change");
+    bench.station.job_start(JobFacts { option: Some("off".to_owned()), ..facts(8, 1) });
+    assert!(bench.station.wanted_logs(8).is_none());
+}
+
+#[test]
+fn a_commands_own_station_takes_its_options() {
+    let mut bench = Bench::new();
+    let mut set = OptionSet::default();
+    set.set("epochs", "9").unwrap();
+    bench.station.start_local(facts(3, 4), &set);
+    assert_eq!(bench.station.jobs()[&3].settings.epochs, Some(9));
+    assert!(bench.station.jobs()[&3].tracked);
+}
