@@ -119,7 +119,7 @@ impl Closing {
             Ok(line) => {
                 logs.flush(&mut ended.job);
                 logs.finish(key.0, line.clone());
-                let state_file = state.job_file(&ended.job);
+                let state_file = state.ended_file(&ended.job);
                 self.book.enter(Entry { line, end: record.end, state_file });
                 log::info!(
                     "job {}: {} after {} s, {} J",

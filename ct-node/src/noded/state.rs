@@ -1,8 +1,9 @@
-//! What survives the daemon: running jobs, ended jobs without a record, the last sample.
+//! What survives the daemon: running jobs with the last sample, and ended jobs without a record.
 //!
-//! Files are replaced atomically. After a crash or restart on the same boot, jobs are taken up and
-//! the gap is booked from the counters; after a reboot they are lost, and closed at their last
-//! known instant.
+//! Running jobs and the counters they were charged up to are one file, replaced in one step: a gap
+//! is booked from the counters, so the two must be of the same instant whenever we die. After a
+//! crash or restart on the same boot, jobs are taken up; after a reboot they are lost, and closed at
+//! their last known instant.
 
 use std::fs;
 use std::io::{self, Write};
@@ -16,26 +17,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::station::{Ended, Station};
 
-#[derive(Serialize, Deserialize)]
-struct NodeState {
+/// Name of the file of the running jobs, in `jobs`; ended jobs have a file each.
+const RUNNING: &str = "running.json";
+
+#[derive(Deserialize)]
+struct Running {
     boot_id: String,
     last: LastSample,
-}
-
-/// A job's file: where it stands.
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum JobState {
-    Running(Job),
-    Ended(Ended),
+    jobs: Vec<Job>,
 }
 
 /// The same, to be written.
 #[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum JobStateRef<'a> {
-    Running(&'a Job),
-    Ended(&'a Ended),
+struct RunningRef<'a> {
+    boot_id: &'a str,
+    last: LastSample,
+    jobs: Vec<&'a Job>,
 }
 
 /// Least time between two saves that no start or end of a job asks for.
@@ -98,70 +95,74 @@ impl StateDir {
     }
 
     fn try_save(&self, station: &Station) -> io::Result<()> {
-        if let Some(last) = station.sampler().last_sample() {
-            let state = NodeState { boot_id: self.boot_id.clone(), last };
-            replace(&self.dir.join("node.json"), &serde_json::to_vec(&state)?)?;
-        }
-        for job in station.jobs().values() {
-            let state = JobStateRef::Running(job);
-            replace(&self.job_file(job), &serde_json::to_vec(&state)?)?;
-        }
-        Ok(())
+        let Some(last) = station.sampler().last_sample() else { return Ok(()) };
+        let jobs = station.jobs().values().collect();
+        let running = RunningRef { boot_id: &self.boot_id, last, jobs };
+        replace(&self.dir.join("jobs").join(RUNNING), &serde_json::to_vec(&running)?)
     }
 
     /// Writes down an ended job.
     pub(super) fn save_ended(&self, ended: &Ended) {
-        let state = JobStateRef::Ended(ended);
-        let saved = serde_json::to_vec(&state)
+        let saved = serde_json::to_vec(ended)
             .map_err(io::Error::from)
-            .and_then(|json| replace(&self.job_file(&ended.job), &json));
+            .and_then(|json| replace(&self.ended_file(&ended.job), &json));
         if let Err(e) = saved {
             log::error!("job {}: its end is not kept: {e}", ended.job.facts.job_id);
         }
     }
 
-    pub(super) fn job_file(&self, job: &Job) -> PathBuf {
+    /// The file of an ended job, until its record is in the ledger.
+    pub(super) fn ended_file(&self, job: &Job) -> PathBuf {
         self.dir.join("jobs").join(format!("{}.{}.json", job.facts.job_id, job.restart))
     }
 
     /// Takes up what an earlier life left.
     pub(super) fn restore(&self, station: &mut Station) {
-        let node: Option<NodeState> = read(&self.dir.join("node.json"));
-        let node = node.filter(|n| n.boot_id == self.boot_id);
-        let Ok(entries) = fs::read_dir(self.dir.join("jobs")) else { return };
-        let mut n_running = 0;
-        for path in entries.flatten().map(|e| e.path()) {
-            if path.extension().is_none_or(|e| e != "json") {
-                continue;
-            }
-            match read(&path) {
-                Some(JobState::Running(mut job)) if node.is_some() => {
-                    job.warnings.insert(
-                        "ct-noded was restarted; the gap is booked from the counters".to_owned(),
-                    );
-                    station.restore(job);
-                    n_running += 1;
-                }
-                Some(JobState::Running(job)) => {
-                    // Another boot: the job went down with the node.
-                    station.ended_mut().push(Ended { job, wait_status: None, was_told: false });
-                }
-                Some(JobState::Ended(ended)) => station.ended_mut().push(ended),
-                None => {
-                    log::error!("state file {} is not understood; set aside", path.display());
-                    let _ = fs::rename(&path, path.with_extension("broken"));
-                }
-            }
+        self.restore_ended(station);
+        let path = self.dir.join("jobs").join(RUNNING);
+        let Some(running) = read::<Running>(&path) else { return };
+        let is_ended = |job: &Job| self.ended_file(job).exists();
+        let jobs: Vec<Job> = running.jobs.into_iter().filter(|job| !is_ended(job)).collect();
+        if running.boot_id != self.boot_id {
+            // Another boot: they went down with the node.
+            let lost = |job| Ended { job, wait_status: None, was_told: false };
+            station.ended_mut().extend(jobs.into_iter().map(lost));
+            return;
         }
-        if let Some(node) = node.filter(|_| n_running > 0) {
-            log::info!("{n_running} running jobs taken up");
-            station.resume(&node.last);
+        if !jobs.is_empty() {
+            log::info!("{} running jobs taken up", jobs.len());
+            station.resume(&running.last);
+        }
+        for mut job in jobs {
+            let warning = "ct-noded was restarted; the gap is booked from the counters";
+            job.warnings.insert(warning.to_owned());
+            station.restore(job);
+        }
+    }
+
+    fn restore_ended(&self, station: &mut Station) {
+        let Ok(entries) = fs::read_dir(self.dir.join("jobs")) else { return };
+        for path in entries.flatten().map(|e| e.path()) {
+            let is_ended =
+                path.extension().is_some_and(|e| e == "json") && !path.ends_with(RUNNING);
+            if is_ended {
+                station.ended_mut().extend(read::<Ended>(&path));
+            }
         }
     }
 }
 
+/// Reads a state file; what is not understood is set aside and said.
 fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
+    let text = fs::read_to_string(path).ok()?;
+    match serde_json::from_str(&text) {
+        Ok(value) => Some(value),
+        Err(e) => {
+            log::error!("state file {} is not understood, set aside: {e}", path.display());
+            let _ = fs::rename(path, path.with_extension("broken"));
+            None
+        }
+    }
 }
 
 /// Replaces a file in one step; a reader sees the old one or the new one.
@@ -170,4 +171,88 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = fs::File::create(&temporary)?;
     file.write_all(bytes)?;
     fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use ct_core::config::Config;
+    use ct_core::protocol::JobFacts;
+    use ct_core::sampler::Sampler;
+
+    use super::*;
+
+    fn station() -> Station {
+        let sampler = Sampler::new(Vec::new(), Path::new("/nonexistent"));
+        Station::new(Config::default(), "n1".to_owned(), sampler)
+    }
+
+    fn start(station: &mut Station, job_id: u32) {
+        station.job_start(JobFacts { job_id, uid: 1000, ..JobFacts::default() });
+    }
+
+    fn state_dir(dir: &Path) -> StateDir {
+        fs::create_dir_all(dir.join("jobs")).unwrap();
+        StateDir::new(dir)
+    }
+
+    #[test]
+    fn running_jobs_are_taken_up_and_ended_ones_are_not_run_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = state_dir(dir.path());
+        let mut first = station();
+        start(&mut first, 1);
+        start(&mut first, 2);
+        state.save_if_due(&first);
+        // The daemon dies after the end of job 2 was written down, and before the others were.
+        first.job_end(2, Some(0), true);
+        state.save_ended(&first.ended()[0]);
+        let mut second = station();
+        state_dir(dir.path()).restore(&mut second);
+        assert_eq!(second.jobs().keys().collect::<Vec<_>>(), [&1]);
+        assert_eq!(second.ended().len(), 1);
+        assert_eq!(second.ended()[0].job.facts.job_id, 2);
+        let warnings = &second.jobs()[&1].warnings;
+        assert!(warnings.iter().any(|w| w.contains("restarted")), "{warnings:?}");
+    }
+
+    #[test]
+    fn jobs_of_another_boot_are_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = state_dir(dir.path());
+        state.boot_id = "another boot".to_owned();
+        let mut first = station();
+        start(&mut first, 1);
+        state.save(&first);
+        let mut second = station();
+        state_dir(dir.path()).restore(&mut second);
+        assert!(second.jobs().is_empty());
+        assert!(!second.ended()[0].was_told);
+    }
+
+    #[test]
+    fn a_broken_file_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = state_dir(dir.path());
+        fs::write(dir.path().join("jobs/running.json"), "{\"boot").unwrap();
+        let mut station = station();
+        state.restore(&mut station);
+        assert!(station.jobs().is_empty());
+        assert!(dir.path().join("jobs/running.broken").exists());
+    }
+
+    #[test]
+    fn saves_are_spread_unless_a_job_comes_or_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = state_dir(dir.path());
+        let file = dir.path().join("jobs/running.json");
+        let mut station = station();
+        start(&mut station, 1);
+        state.save_if_due(&station);
+        fs::remove_file(&file).unwrap();
+        state.save_if_due(&station);
+        assert!(!file.exists(), "saved again within a second");
+        start(&mut station, 2);
+        state.save_if_due(&station);
+        assert!(file.exists(), "a new job was not saved");
+    }
 }
