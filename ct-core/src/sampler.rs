@@ -210,18 +210,20 @@ fn cpu_model(config: &Config, problems: &mut Vec<String>) -> Option<Box<dyn Sour
 }
 
 #[cfg(feature = "nvml")]
-fn nvml(config: &Config, problems: &mut Vec<String>) -> Option<Box<dyn Source>> {
+fn nvml(config: &Config, problems: &mut Vec<String>) -> Vec<Box<dyn Source>> {
     use crate::source::{nvml, worker};
     let found = nvml::discover(config.node.nvml_library.as_deref());
     problems.extend(found.problems.iter().map(|p| format!("not measured: {p}")));
-    let gpus = found.gpus.filter(|g| !g.devices().is_empty())?;
-    match worker::Worker::spawn("nvml", Box::new(gpus), worker::PATIENCE) {
-        Ok(worker) => Some(Box::new(worker)),
-        Err(e) => {
-            problems.push(format!("no GPU energy: cannot start a thread: {e}"));
-            None
+    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    if let Some(gpus) = found.gpus.filter(|g| !g.devices().is_empty()) {
+        match worker::Worker::spawn("nvml", Box::new(gpus), worker::PATIENCE) {
+            Ok(worker) => sources.push(Box::new(worker)),
+            Err(e) => problems.push(format!("no GPU energy: cannot start a thread: {e}")),
         }
     }
+    // It has a thread of its own already, and reading it asks no driver.
+    sources.extend(found.powered.map(|p| Box::new(p) as Box<dyn Source>));
+    sources
 }
 
 #[cfg(test)]

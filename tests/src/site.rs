@@ -27,6 +27,7 @@ pub struct SiteBuilder {
     dram_watts: Option<f64>,
     gpus: usize,
     gpu_watts: f64,
+    gpus_count_energy: bool,
     plugstack: String,
     config: Vec<(String, Value)>,
     has_noded: bool,
@@ -50,6 +51,7 @@ impl Site {
             dram_watts: None,
             gpus: 0,
             gpu_watts: 250.0,
+            gpus_count_energy: true,
             plugstack: String::new(),
             config: Vec::new(),
             has_noded: true,
@@ -188,6 +190,12 @@ impl SiteBuilder {
         self
     }
 
+    /// GPUs that know their power only, as those before Volta.
+    pub fn gpus_without_counter(mut self) -> Self {
+        self.gpus_count_energy = false;
+        self
+    }
+
     /// Further arguments of the plugstack line.
     pub fn plugstack(mut self, arguments: &str) -> Self {
         self.plugstack = arguments.to_owned();
@@ -266,7 +274,8 @@ impl SiteBuilder {
         };
         let gpu = |index: usize| {
             let minor = u32::try_from(self.gpus - 1 - index).unwrap_or_default();
-            Gpu::constant(minor, self.gpu_watts * (index + 1) as f64)
+            let gpu = Gpu::constant(minor, self.gpu_watts * (index + 1) as f64);
+            Gpu { has_energy_counter: self.gpus_count_energy, ..gpu }
         };
         Spec {
             cpu_time: CpuTime::Cpuacct(cluster.cpuacct(node)),

@@ -1,7 +1,12 @@
-//! NVIDIA GPUs by NVML's total energy counter (Volta and later), in millijoules.
+//! NVIDIA GPUs by NVML's total energy counter (Volta and later), in millijoules; by their power
+//! where the counter is missing.
 //!
 //! The library is loaded at run time: a node without a GPU needs nothing. The UUID is a GPU's
 //! identity; its index in NVML's order and its `/dev/nvidiaN` minor are not the same number.
+
+mod power;
+
+pub use power::NvmlPower;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +25,10 @@ pub struct NvmlGpus {
 
 /// What discovery found.
 pub struct Discovery {
-    /// GPUs to read; `None` where there is no driver.
+    /// GPUs with an energy counter; `None` where there is no driver.
     pub gpus: Option<NvmlGpus>,
+    /// GPUs without one.
+    pub powered: Option<NvmlPower>,
     /// GPUs that cannot be measured, and why.
     pub problems: Vec<ReadError>,
 }
@@ -32,39 +39,60 @@ pub fn discover(library: Option<&Path>) -> Discovery {
     if let Some(path) = library {
         builder.lib_path(path.as_os_str());
     }
+    let mut found = Discovery { gpus: None, powered: None, problems: Vec::new() };
     let nvml = match builder.init() {
         Ok(nvml) => Arc::new(nvml),
         // No library and no driver is a node without NVIDIA GPUs, unless one was named.
         Err(NvmlError::LibloadingError(_) | NvmlError::DriverNotLoaded) if library.is_none() => {
-            return Discovery { gpus: None, problems: Vec::new() };
+            return found;
         }
-        Err(e) => return Discovery { gpus: None, problems: vec![driver_error("NVML", &e)] },
+        Err(e) => {
+            found.problems.push(driver_error("NVML", &e));
+            return found;
+        }
     };
-    let mut found = Discovery { gpus: None, problems: Vec::new() };
-    let mut devices = Vec::new();
+    let (mut counted, mut powered) = (Vec::new(), Vec::new());
     for index in 0..nvml.device_count().unwrap_or(0) {
         match describe(&nvml, index) {
-            Ok(device) => devices.push(device),
+            Ok(device) if device.outlives_us => counted.push(device),
+            Ok(device) => powered.push(device),
             Err(e) => {
                 found.problems.push(driver_error(&format!("GPU with NVML index {index}"), &e));
             }
         }
     }
-    found.gpus = Some(NvmlGpus { nvml, devices });
+    if !powered.is_empty() {
+        match NvmlPower::start(Arc::clone(&nvml), powered) {
+            Ok(source) => found.powered = Some(source),
+            Err(source) => found.problems.push(ReadError::Driver {
+                device: "GPUs without an energy counter".to_owned(),
+                message: format!("cannot start a thread: {source}"),
+            }),
+        }
+    }
+    found.gpus = Some(NvmlGpus { nvml, devices: counted });
     found
 }
 
+/// A GPU that has an energy counter, or at least a power; one that has neither is an error.
 fn describe(nvml: &Nvml, index: u32) -> Result<Device, NvmlError> {
     let gpu = nvml.device_by_index(index)?;
-    gpu.total_energy_consumption()?;
+    let has_counter = match gpu.total_energy_consumption() {
+        Ok(_) => true,
+        Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_)) => {
+            gpu.power_usage()?;
+            false
+        }
+        Err(e) => return Err(e),
+    };
     Ok(Device {
         component: Component::Gpu,
         name: gpu.name()?,
         id: gpu.uuid()?,
-        method: "nvml-energy".to_owned(),
-        unit_uj: 1000,
+        method: if has_counter { "nvml-energy" } else { "nvml-power" }.to_owned(),
+        unit_uj: if has_counter { 1000 } else { 1 },
         modulus: None,
-        outlives_us: true,
+        outlives_us: has_counter,
         minor: Some(gpu.minor_number()?),
     })
 }

@@ -40,11 +40,15 @@ pub(super) fn become_user(user: &ServiceUser) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// No core dumps or ptrace by others of the service user's uid, no new privileges by exec.
-pub(super) fn close_ranks() -> anyhow::Result<()> {
-    nix::sys::prctl::set_dumpable(false).context("PR_SET_DUMPABLE")?;
-    nix::sys::prctl::set_no_new_privs().context("PR_SET_NO_NEW_PRIVS")?;
-    Ok(())
+/// No new privileges by exec: of a thread and those it starts, so before there are others.
+pub(super) fn refuse_new_privileges() -> anyhow::Result<()> {
+    nix::sys::prctl::set_no_new_privs().context("PR_SET_NO_NEW_PRIVS")
+}
+
+/// No core dumps, and no ptrace by others of the service user's uid; giving up root resets it, so
+/// after that.
+pub(super) fn hide_memory() -> anyhow::Result<()> {
+    nix::sys::prctl::set_dumpable(false).context("PR_SET_DUMPABLE")
 }
 
 /// Moves this process out of any job's cgroup it was born in, to the root of each hierarchy: else

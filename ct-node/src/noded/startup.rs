@@ -47,6 +47,7 @@ pub(super) fn start(
     let Some(lock) = lock(&config.node.run_dir)? else { return Ok(None) };
     // What the plugin said of our absence is over.
     let _ = fs::remove_file(config.node.run_dir.join(ABSENCE_NAME));
+    privileges::refuse_new_privileges()?;
     privileges::leave_job_cgroup(&config.path.cgroupfs);
     // Before the meters: NVML takes its time, and a hook that connects meanwhile is kept waiting.
     let socket = config.node.run_dir.join(SOCKET_NAME);
@@ -60,7 +61,7 @@ pub(super) fn start(
         give(&socket, Some(user))?;
         privileges::become_user(user)?;
     }
-    privileges::close_ranks()?;
+    privileges::hide_memory()?;
     let names: Vec<String> =
         sampler.devices().iter().map(|d| format!("{} ({})", d.name, d.method)).collect();
     log::info!("node {node}: meters: {}", names.join(", "));

@@ -131,6 +131,25 @@ fn job_is_charged_the_gpus_it_was_given_and_no_others() -> Result<()> {
 }
 
 #[test]
+fn gpu_without_a_counter_is_measured_by_its_power() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let site = Site::builder().gpus(2, 50.0).gpus_without_counter().start()?;
+    let cluster = &site.cluster;
+    let user = cluster.user(1);
+    let script = "#!/bin/sh\n#SBATCH -c1 --gres=gpu:1\n#SBATCH --carbontracker=on\nsleep 2\n";
+    let job = cluster.sbatch(user, script)?;
+    completed(cluster, job);
+    let record = JobDir::read(&cluster.home(user).join("carbontracker"), job, user)?.record;
+    assert_eq!(record["method"]["gpu"], "nvml-power");
+    // Device number 0 is index 1, at 100 W.
+    let seconds = number(&record, "elapsed_s");
+    assert_within(number(&record, "energy_j.gpu"), 100.0 * seconds, 0.01, "GPU energy");
+    Ok(())
+}
+
+#[test]
 fn site_default_tracks_every_job_but_those_that_say_off() -> Result<()> {
     if !e2e_is_possible() {
         return Ok(());
