@@ -31,8 +31,7 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
 fn every_module_says_what_it_is() {
     for path in files(&root(), "rs") {
         let text = fs::read_to_string(&path).expect("source");
-        let is_tests = path.ends_with("job/tests.rs");
-        assert!(text.starts_with("//!") || is_tests, "{} has no //! header", path.display());
+        assert!(text.starts_with("//!"), "{} has no //! header", path.display());
     }
 }
 

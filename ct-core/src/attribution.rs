@@ -25,6 +25,8 @@ pub struct DeviceUse {
     pub energy: Microjoules,
     /// What it draws with no job, where known.
     pub idle: Option<Watts>,
+    /// The time in which it drew that: the interval, or longer where it did not answer before.
+    pub duration: Duration,
 }
 
 /// What one job held and did in an interval.
@@ -43,8 +45,6 @@ pub struct Holding {
 /// The interval and all that happened in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Situation {
-    /// Its length.
-    pub duration: Duration,
     /// Every device.
     pub devices: Vec<DeviceUse>,
     /// Every job that was there for the whole of it.
@@ -95,11 +95,11 @@ pub fn split(situation: &Situation, policy: Policy) -> Split {
             Component::Gpu => gpu_weights(&situation.jobs, index),
             component => cpu_weights(situation, component),
         };
-        let (idle, dynamic) = idle_and_dynamic(device, situation.duration, policy);
+        let (idle, dynamic) = idle_and_dynamic(device, policy);
         let by = if policy == Policy::Allocated { &allocated } else { &active };
         charge(&mut out, device.component, idle, &allocated, true);
         charge(&mut out, device.component, dynamic, by, false);
-        if device.component == Component::Gpu && is_unused(device, situation.duration) {
+        if device.component == Component::Gpu && is_unused(device) {
             let shares = apportion(device.energy, &allocated.in_order());
             for (job, share) in out.jobs.iter_mut().zip(shares) {
                 job.gpu_unused += share;
@@ -109,22 +109,18 @@ pub fn split(situation: &Situation, policy: Policy) -> Split {
     out
 }
 
-fn idle_and_dynamic(
-    device: &DeviceUse,
-    duration: Duration,
-    policy: Policy,
-) -> (Microjoules, Microjoules) {
+fn idle_and_dynamic(device: &DeviceUse, policy: Policy) -> (Microjoules, Microjoules) {
     let baseline = match (policy, device.idle) {
         (Policy::Usage, _) | (_, None) => Microjoules::ZERO,
-        (_, Some(watts)) => (watts * duration).to_microjoules(),
+        (_, Some(watts)) => (watts * device.duration).to_microjoules(),
     };
     let idle = baseline.min(device.energy);
     (idle, device.energy.saturating_sub(idle))
 }
 
-fn is_unused(device: &DeviceUse, duration: Duration) -> bool {
+fn is_unused(device: &DeviceUse) -> bool {
     device.idle.is_some_and(|w| {
-        device.energy.to_joules().as_joules() <= (w * duration).as_joules() * UNUSED_WITHIN
+        device.energy.to_joules().as_joules() <= (w * device.duration).as_joules() * UNUSED_WITHIN
     })
 }
 
@@ -152,7 +148,7 @@ mod tests {
     }
 
     fn device(component: Component, joules: u64, idle: Option<f64>) -> DeviceUse {
-        DeviceUse { component, energy: uj(joules), idle: idle.map(Watts::new) }
+        DeviceUse { component, energy: uj(joules), idle: idle.map(Watts::new), duration: S }
     }
 
     fn job(cpu_share: f64, cpu_time: Option<f64>) -> Holding {
@@ -164,7 +160,6 @@ mod tests {
     fn idle_goes_by_allocation_and_the_rest_by_activity() {
         // 100 J in 1 s with a 40 W baseline: 40 J idle, 60 J dynamic.
         let situation = Situation {
-            duration: S,
             devices: vec![device(Component::Cpu, 100, Some(40.0))],
             jobs: vec![job(0.5, Some(0.9)), job(0.25, Some(0.0))],
             system_cpu_time: Some(Duration::from_millis(100)),
@@ -181,7 +176,6 @@ mod tests {
     #[test]
     fn a_job_whose_activity_is_unknown_has_its_allocated_share() {
         let situation = Situation {
-            duration: S,
             devices: vec![device(Component::Cpu, 100, None)],
             jobs: vec![job(0.5, None), job(0.25, Some(0.3))],
             system_cpu_time: Some(Duration::from_millis(100)),
@@ -198,7 +192,6 @@ mod tests {
         let mut holder = job(0.1, Some(0.1));
         holder.gpus = vec![(1, 1.0)];
         let situation = Situation {
-            duration: S,
             devices: vec![
                 device(Component::Gpu, 50, Some(50.0)),
                 device(Component::Gpu, 51, Some(50.0)),
@@ -216,7 +209,6 @@ mod tests {
     #[test]
     fn policy_node_gives_the_whole_node_to_each() {
         let situation = Situation {
-            duration: S,
             devices: vec![device(Component::Cpu, 100, Some(40.0))],
             jobs: vec![job(0.5, None), job(0.5, None)],
             system_cpu_time: None,
@@ -249,10 +241,9 @@ mod tests {
             let kinds = [Component::Cpu, Component::Dram, Component::Gpu, Component::Gpu];
             let devices = kinds.iter().zip(&energies).zip(&idle).map(|((component, e), idle)| {
                 let energy = Microjoules::new(*e);
-                DeviceUse { component: *component, energy, idle: idle.map(Watts::new) }
+                DeviceUse { component: *component, energy, idle: idle.map(Watts::new), duration: S }
             });
             let situation = Situation {
-                duration: S,
                 devices: devices.collect(),
                 jobs,
                 system_cpu_time: system_ms.map(Duration::from_millis),

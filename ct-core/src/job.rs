@@ -42,8 +42,8 @@ pub struct Context<'a> {
     pub policy: Policy,
     /// The node's devices.
     pub devices: &'a [Device],
-    /// Cluster name, where the job does not know it.
-    pub cluster: &'a str,
+    /// Cluster name as the site sets it; else Slurm's own.
+    pub cluster: Option<&'a str>,
     /// This node's name.
     pub node: &'a str,
     /// Number of CPUs of the node.
@@ -149,7 +149,7 @@ impl Job {
     /// Takes its part of an interval; `covered` says whether every meter of it answered.
     pub fn charge(&mut self, end: Moment, charge: &Charge, covered: bool) {
         let duration = end.since(&self.last);
-        self.energy.add(end.wall, charge.energy, charge.idle);
+        self.energy.add(self.last.wall, end.wall, charge.energy, charge.idle);
         self.gpu_unused += charge.gpu_unused;
         if covered {
             self.covered += duration;
@@ -198,12 +198,24 @@ impl Job {
         let energy = own + self.others.energy.since(&open.others);
         let epoch = Epoch { duration: at.since(&open.at), energy: self.visible(energy) };
         self.epochs.complete(epoch);
-        Ok(self.report_epoch(at, context))
+        let text = self.report_epoch(at, context);
+        Ok(self.unless_unseen(text))
     }
 
     /// No more epochs: text for the job's output.
     pub fn stop(&mut self, at: Moment, context: Context<'_>) -> String {
-        if self.epochs.stop() { self.report_stop(at, context) } else { String::new() }
+        let text = if self.epochs.stop() { self.report_stop(at, context) } else { String::new() };
+        self.unless_unseen(text)
+    }
+
+    /// Marks of a job that is not tracked, or on another than its first node, are kept for the
+    /// record; there is nobody to read them elsewhere.
+    fn unless_unseen(&mut self, text: String) -> String {
+        if self.tracked && self.is_first_node {
+            return text;
+        }
+        self.log = LogText::default();
+        String::new()
     }
 
     /// Epochs completed.

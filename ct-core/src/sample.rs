@@ -31,8 +31,10 @@ impl Moment {
 pub struct DeviceEnergy {
     /// Energy since the last reading that succeeded.
     pub energy: Microjoules,
-    /// Whether the device answered at the end of the interval.
+    /// Whether the device answered at both ends, and its counter cannot have wrapped unseen.
     pub answered: bool,
+    /// Time since that reading; longer than the interval where the device did not answer before.
+    pub span: Duration,
 }
 
 /// The difference of two samples.

@@ -50,9 +50,15 @@ pub struct Sampler {
 
 struct Last {
     at: Moment,
-    counters: Vec<Option<u64>>,
+    counters: Vec<Reading>,
     busy: Option<Duration>,
 }
+
+/// The last reading of a device that succeeded, and when that was.
+type Reading = Option<(u64, Moment)>;
+
+/// More than a CPU package or its memory draws: bounds the time in which a counter wraps.
+const MOST_WATTS: f64 = 1000.0;
 
 impl Sampler {
     /// A sampler over these sources.
@@ -105,6 +111,12 @@ impl Sampler {
         self.last.as_ref().map(|l| l.at)
     }
 
+    /// The longest time between two samples in which no counter can wrap twice.
+    pub fn longest_interval(&self) -> Duration {
+        let longest = self.devices.iter().filter_map(longest_gap).min();
+        longest.map_or(Duration::from_secs(3600), |gap| gap / 2)
+    }
+
     /// Samples now; the interval since the last sample, if there was one.
     pub fn sample(&mut self) -> Option<Interval> {
         let readings: Vec<_> = self.sources.iter_mut().flat_map(|s| s.read()).collect();
@@ -116,7 +128,7 @@ impl Sampler {
             if let Err(e) = &reading {
                 self.problems.insert(format!("{}: {e}", device.name));
             }
-            counters.push(reading.ok());
+            counters.push(reading.ok().map(|count| (count, at)));
         }
         let interval = self.last.as_ref().map(|last| self.interval(last, at, &counters, busy));
         self.remember(at, counters, busy);
@@ -137,20 +149,22 @@ impl Sampler {
         &self,
         last: &Last,
         at: Moment,
-        counters: &[Option<u64>],
+        counters: &[Reading],
         busy: Option<Duration>,
     ) -> Interval {
-        let device_energy =
-            |((device, earlier), later): ((&Device, &Option<u64>), &Option<u64>)| {
-                let counts = match (earlier, later) {
-                    (Some(a), Some(b)) => difference(*a, *b, device.modulus),
-                    _ => None,
-                };
-                DeviceEnergy {
-                    energy: Microjoules::new(counts.unwrap_or(0).saturating_mul(device.unit_uj)),
-                    answered: counts.is_some(),
-                }
+        let device_energy = |((device, earlier), later): ((&Device, &Reading), &Reading)| {
+            let (Some((a, since)), Some((b, _))) = (earlier, later) else {
+                return DeviceEnergy { span: at.since(&last.at), ..DeviceEnergy::default() };
             };
+            let counts = difference(*a, *b, device.modulus);
+            let span = at.since(since);
+            let is_sure = longest_gap(device).is_none_or(|gap| span <= gap);
+            DeviceEnergy {
+                energy: Microjoules::new(counts.unwrap_or(0).saturating_mul(device.unit_uj)),
+                answered: counts.is_some() && is_sure,
+                span,
+            }
+        };
         Interval {
             start: last.at,
             end: at,
@@ -165,7 +179,7 @@ impl Sampler {
         }
     }
 
-    fn remember(&mut self, at: Moment, mut counters: Vec<Option<u64>>, busy: Option<Duration>) {
+    fn remember(&mut self, at: Moment, mut counters: Vec<Reading>, busy: Option<Duration>) {
         let old = self.last.take();
         if let Some(old) = &old {
             for (new, old) in counters.iter_mut().zip(&old.counters) {
@@ -180,16 +194,25 @@ impl Sampler {
     pub fn last_sample(&self) -> Option<LastSample> {
         let last = self.last.as_ref()?;
         let kept = self.devices.iter().zip(&last.counters).filter(|(d, _)| d.outlives_us);
-        let counters = kept.filter_map(|(d, c)| Some((d.id.clone(), (*c)?))).collect();
+        let counters = kept.filter_map(|(d, c)| Some((d.id.clone(), (*c)?.0))).collect();
         Some(LastSample { at: last.at, counters })
     }
 
     /// Takes up the last sample of an earlier life, of the same boot: the next interval is the gap.
     pub fn resume(&mut self, earlier: &LastSample) {
-        let counter = |d: &Device| earlier.counters.get(&d.id).copied().filter(|_| d.outlives_us);
+        let counter = |d: &Device| {
+            let count = earlier.counters.get(&d.id).filter(|_| d.outlives_us)?;
+            Some((*count, earlier.at))
+        };
         let counters = self.devices.iter().map(counter).collect();
         self.last = Some(Last { at: earlier.at, counters, busy: None });
     }
+}
+
+/// The time in which a device's counter cannot wrap twice.
+fn longest_gap(device: &Device) -> Option<Duration> {
+    let joules = device.modulus?.saturating_mul(device.unit_uj) as f64 * 1e-6;
+    Duration::try_from_secs_f64(joules / MOST_WATTS).ok()
 }
 
 fn cpu_model(config: &Config, problems: &mut Vec<String>) -> Option<Box<dyn Source>> {
@@ -251,7 +274,7 @@ mod tests {
             id: id.to_owned(),
             method: "m".to_owned(),
             unit_uj,
-            modulus: Some(100),
+            modulus: Some(1_000_000_000),
             outlives_us,
             minor: None,
         }
@@ -269,7 +292,7 @@ mod tests {
     #[test]
     fn units_wraps_and_the_first_sample() {
         let devices = vec![device("a", 1, true), device("b", 1000, true)];
-        let mut s = sampler(devices, &[&[Some(90), Some(5)], &[Some(10), Some(7)]]);
+        let mut s = sampler(devices, &[&[Some(999_999_990), Some(5)], &[Some(10), Some(7)]]);
         assert!(s.sample().is_none());
         assert_eq!(energies(&s.sample().unwrap()), [(20, true), (2000, true)]);
     }

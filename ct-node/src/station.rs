@@ -19,11 +19,16 @@ use ct_core::carbon::Factors;
 use ct_core::config::Config;
 use ct_core::energy::Component;
 use ct_core::job::{Context, Job, Others};
-use ct_core::sample::{Interval, Moment};
+use ct_core::sample::{DeviceEnergy, Interval, Moment};
 use ct_core::sampler::{Sampler, now};
-use ct_core::units::Watts;
+use ct_core::source::Device;
+use ct_core::units::{Joules, Microjoules, Watts};
 
 use activity::SystemTime;
+
+/// A job that asks for fewer samples than this has as many all the same: its neighbours' shares and
+/// the node's own books need them.
+const MOST_IDLE: Duration = Duration::from_secs(60);
 
 /// Looks at what other nodes of a job had drawn: the job, the names of those nodes, and when.
 pub type OtherNodes = Box<dyn FnMut(&Job, &[String], Moment) -> Others>;
@@ -115,7 +120,7 @@ impl Station {
             factors: &self.factors,
             policy: self.config.attribution.policy,
             devices: self.sampler.devices(),
-            cluster: self.config.ledger.cluster.as_deref().unwrap_or("cluster"),
+            cluster: self.config.ledger.cluster.as_deref(),
             node: &self.node,
             n_cpus: self.sampler.n_cpus(),
             problems: &self.problems,
@@ -161,26 +166,38 @@ impl Station {
     fn situation(&self, interval: &Interval, system_cpu_time: Option<Duration>) -> Situation {
         let idle = &self.config.attribution.idle_w;
         let devices = self.sampler.devices().iter().zip(&interval.devices);
-        let device_use =
-            |(device, drawn): (&ct_core::source::Device, &ct_core::sample::DeviceEnergy)| {
-                let watts = match device.component {
-                    Component::Cpu => idle.cpu,
-                    Component::Dram => idle.dram,
-                    Component::Gpu => idle.gpu,
-                    Component::Rest => idle.rest,
-                };
-                DeviceUse {
-                    component: device.component,
-                    energy: drawn.energy,
-                    idle: watts.map(Watts::new),
-                }
+        let device_use = |(device, drawn): (&Device, &DeviceEnergy)| {
+            let watts = match device.component {
+                Component::Cpu => idle.cpu,
+                Component::Dram => idle.dram,
+                Component::Gpu => idle.gpu,
+                Component::Rest => idle.rest,
             };
+            let (energy, duration) = self.of_those_who_were_there(interval, drawn);
+            DeviceUse { component: device.component, energy, idle: watts.map(Watts::new), duration }
+        };
         Situation {
-            duration: interval.duration(),
             devices: devices.map(device_use).collect(),
             jobs: self.jobs.values().map(|job| self.holding(job)).collect(),
             system_cpu_time,
         }
+    }
+
+    /// What a device drew, and in which time: all of it, unless it was silent before the interval and
+    /// a job came meanwhile; then the part of the interval, as nobody knows whose the rest was.
+    fn of_those_who_were_there(
+        &self,
+        interval: &Interval,
+        drawn: &DeviceEnergy,
+    ) -> (Microjoules, Duration) {
+        let duration = interval.duration();
+        let was_there = |job: &Job| interval.end.since(&job.start) >= drawn.span;
+        if drawn.span <= duration || self.jobs.values().all(was_there) {
+            return (drawn.energy, drawn.span);
+        }
+        let part = duration.as_secs_f64() / drawn.span.as_secs_f64();
+        let joules = drawn.energy.to_joules().as_joules() * part;
+        (Joules::new(joules).to_microjoules(), duration)
     }
 
     /// Time until the next sample is due: the shortest interval a job asks for, or the idle one; at
@@ -188,9 +205,13 @@ impl Station {
     pub fn next_sample_in(&self) -> Duration {
         let idle = Duration::from_secs_f64(self.config.node.sample_idle_s);
         let asked = self.jobs.values().map(next_of_job).min().unwrap_or(idle);
+        let due = asked.min(idle.max(MOST_IDLE)).min(self.sampler.longest_interval());
         let at = now();
-        let since_last = self.sampler.last_at().map_or(Duration::ZERO, |last| at.since(&last));
-        asked.saturating_sub(since_last).min(until_full_hour(&at))
+        let Some(last) = self.sampler.last_at() else { return Duration::ZERO };
+        if hour_of(&at) != hour_of(&last) {
+            return Duration::ZERO;
+        }
+        due.saturating_sub(at.since(&last)).min(until_full_hour(&at))
     }
 }
 
@@ -202,6 +223,10 @@ fn next_of_job(job: &Job) -> Duration {
         return interval.min(job.elapsed().max(Duration::from_millis(250)));
     }
     interval
+}
+
+fn hour_of(at: &Moment) -> i64 {
+    at.wall.timestamp().div_euclid(3600)
 }
 
 fn until_full_hour(at: &Moment) -> Duration {

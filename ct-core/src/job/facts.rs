@@ -2,8 +2,7 @@
 
 use crate::protocol::JobFacts;
 
-/// Adds what `later` knows and `facts` does not; `alloc_cpus`, `restart` and the option are
-/// refined.
+/// Adds what `later` knows and `facts` does not.
 ///
 /// What came first stays: a prolog's environment is slurmd's own, a step's may be the user's.
 pub fn merge(facts: &mut JobFacts, later: JobFacts) {

@@ -13,7 +13,8 @@ impl Job {
         let facts = &self.facts;
         let energy = self.energy.total();
         let elapsed = self.elapsed();
-        let cluster = facts.cluster.clone().unwrap_or_else(|| context.cluster.to_owned());
+        // The site's name for the cluster comes before Slurm's.
+        let cluster = context.cluster.or(facts.cluster.as_deref()).unwrap_or("cluster").to_owned();
         Record {
             v: VERSION,
             kind: "job".to_owned(),
@@ -23,7 +24,7 @@ impl Job {
             array_task_id: facts.array_task_id,
             het_job_id: facts.het_job_id,
             restart: self.restart,
-            node: context.node.to_owned(),
+            node: facts.node.clone().unwrap_or_else(|| context.node.to_owned()),
             n_nodes: facts.n_nodes.unwrap_or(1),
             user: facts.user.clone().unwrap_or_else(|| facts.uid.to_string()),
             uid: facts.uid,
@@ -32,7 +33,8 @@ impl Job {
             qos: facts.qos.clone(),
             job_name: facts.job_name.clone(),
             start: self.start.wall,
-            end: self.last.wall,
+            // By the monotonic clock: the wall clock may have been set meanwhile.
+            end: self.start.wall + elapsed,
             elapsed_s: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
             end_reason,
             alloc_cpus: facts.alloc_cpus.unwrap_or(0),
@@ -74,7 +76,8 @@ impl Job {
         })
     }
 
-    /// Where each component's joules come from; a component without a meter is absent.
+    /// Where each component's joules come from, and `activity`, by which the job's share of shared
+    /// devices was found; a component without a meter is absent.
     pub fn methods(&self, context: Context<'_>) -> BTreeMap<String, String> {
         let mut out: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for device in context.devices {
@@ -84,6 +87,8 @@ impl Job {
                 out.entry(name).or_default().insert(&device.method);
             }
         }
+        let activity = if self.cpu_time.is_known() { "cgroup" } else { "allocation" };
+        out.insert("activity".to_owned(), BTreeSet::from([activity]));
         let join = |methods: BTreeSet<&str>| methods.into_iter().collect::<Vec<_>>().join("+");
         out.into_iter().map(|(component, methods)| (component, join(methods))).collect()
     }

@@ -1,3 +1,5 @@
+//! A job from its start to its record.
+
 use chrono::TimeDelta;
 
 use super::*;
@@ -34,7 +36,7 @@ impl World {
             factors: &self.factors,
             policy: Policy::Hybrid,
             devices: &self.devices,
-            cluster: "lab",
+            cluster: Some("lab"),
             node: "n1",
             n_cpus: 4,
             problems: &self.problems,

@@ -42,7 +42,7 @@ pub static KEYS: &[KeySpec] = &[
     key("update_interval", "10", "seconds between two samples", update_interval),
     key("interpretable", "true", "add the distance travelled by car", boolean),
     key("stop_and_confirm", "false", "wait for an answer after the prediction", not_yet_true),
-    key("ignore_errors", "true", "false: name what went wrong in the job's output", boolean),
+    key("ignore_errors", "true", "false: the record says so; tracking never ends a job", boolean),
     key("components", "all", "all, cpu, gpu or gpu+cpu", components),
     key("devices_by_pid", "false", "only GPUs on which the job has a process", not_yet_true),
     key(

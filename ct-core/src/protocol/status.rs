@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::energy::ByComponent;
 use crate::record::{GpuShare, IntensityUsed, Prediction};
 
-/// A running job as ct-noded sees it. Energies are rounded to whole joules: see SECURITY.md on why
-/// no raw counter leaves the daemon.
+/// A running job as ct-noded sees it. Energies are rounded to whole joules: no raw counter
+/// leaves the daemon, as finer ones tell what other processes compute.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobStatus {
     /// Raw job id.

@@ -48,6 +48,7 @@ pub fn exists(cgroup: &CgroupPaths, cgroupfs: &Path) -> bool {
 pub struct CpuTime {
     total: Duration,
     last: Duration,
+    is_known: bool,
 }
 
 impl CpuTime {
@@ -58,7 +59,19 @@ impl CpuTime {
         let step = reading.checked_sub(self.last).unwrap_or(reading);
         self.last = reading;
         self.total += step;
+        self.is_known = true;
         step
+    }
+
+    /// Notes a reading from which time counts: what was before it is nobody's interval.
+    pub fn begin_at(&mut self, reading: Duration) {
+        self.last = reading;
+        self.is_known = true;
+    }
+
+    /// Whether the cgroup was ever read.
+    pub fn is_known(&self) -> bool {
+        self.is_known
     }
 
     /// Notes that the cgroup is gone: the next one begins at zero.
@@ -107,5 +120,11 @@ mod tests {
         // A new lifetime nobody saw begin.
         assert_eq!(time.advance(s(1)), s(1));
         assert_eq!(time.total(), s(12));
+        // A cgroup that is met in mid-life.
+        let mut late = CpuTime::default();
+        assert!(!late.is_known());
+        late.begin_at(s(100));
+        assert_eq!(late.advance(s(101)), s(1));
+        assert!(late.is_known());
     }
 }

@@ -19,15 +19,26 @@ use crate::station::{Ended, Station};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a job's cgroup and slurmstepds may be gone before slurmctld is asked about it.
 const GONE_FOR: Duration = Duration::from_secs(30);
+/// How long they may be gone before the job is closed without slurmctld's word.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// How long slurmctld may say that a job is still being ended: epilogs take their time.
+const MOST_COMPLETING: Duration = Duration::from_secs(600);
 /// Part of a second that each node of a job adds to the time over which its nodes ask.
 const SPREAD_PER_NODE: Duration = Duration::from_millis(5);
+
+/// A job whose end is asked for: since when, and when slurmctld last said anything of it.
+struct Waiting {
+    since: Instant,
+    heard: Instant,
+}
 
 /// Jobs whose end is being found out.
 pub(super) struct Closing {
     asker: Asker,
     book: Book,
-    since: HashMap<(u32, u32), Instant>,
+    since: HashMap<(u32, u32), Waiting>,
     gone_since: HashMap<u32, Instant>,
+    asked_at: HashMap<u32, Instant>,
 }
 
 impl Closing {
@@ -37,6 +48,7 @@ impl Closing {
             book: Book::open(station.config().ledger.dir.clone(), station.node().to_owned())?,
             since: HashMap::new(),
             gone_since: HashMap::new(),
+            asked_at: HashMap::new(),
         })
     }
 
@@ -48,7 +60,8 @@ impl Closing {
                 continue;
             }
             state.save_ended(ended);
-            self.since.insert(key, Instant::now());
+            let now = Instant::now();
+            self.since.insert(key, Waiting { since: now, heard: now });
             let after = first_question(&ended.job);
             self.asker.ask(Question { job_id: key.0, restart: key.1, after });
         }
@@ -58,11 +71,12 @@ impl Closing {
             if self.since.contains_key(&key) {
                 self.hear(key, answer.fate, station, logs, state);
             } else {
-                self.hear_of_running(answer.job_id, answer.fate, station);
+                self.hear_of_running(key, answer.fate, station);
             }
         }
+        let is_late = |waiting: &Waiting| waiting.heard.elapsed() > PATIENCE;
         let late: Vec<_> =
-            self.since.iter().filter(|(_, at)| at.elapsed() > PATIENCE).map(|(k, _)| *k).collect();
+            self.since.iter().filter(|(_, w)| is_late(w)).map(|(key, _)| *key).collect();
         for key in late {
             self.close(key, None, station, logs, state);
         }
@@ -87,7 +101,11 @@ impl Closing {
             }
             Fate::Unknown | Fate::NoAnswer => self.close(key, None, station, logs, state),
             Fate::Alive => {
-                let waited = self.since.get(&key).map_or(Duration::ZERO, Instant::elapsed);
+                let Some(closing) = self.since.get_mut(&key) else { return };
+                let waited = closing.since.elapsed();
+                if waited < MOST_COMPLETING {
+                    closing.heard = Instant::now();
+                }
                 let after = waited.clamp(Duration::from_millis(250), Duration::from_secs(5));
                 self.asker.ask(Question { job_id: key.0, restart: key.1, after });
             }
@@ -139,21 +157,39 @@ impl Closing {
         for (job_id, job) in station.jobs() {
             if !is_gone(job, cgroupfs) {
                 self.gone_since.remove(job_id);
+                self.asked_at.remove(job_id);
                 continue;
             }
             let since = *self.gone_since.entry(*job_id).or_insert_with(Instant::now);
-            if since.elapsed() >= GONE_FOR {
-                self.gone_since.insert(*job_id, Instant::now());
+            let asked = self.asked_at.get(job_id).map_or(since, |at| *at);
+            if asked.elapsed() >= GONE_FOR {
+                self.asked_at.insert(*job_id, Instant::now());
                 let (job_id, restart) = key(job);
                 self.asker.ask(Question { job_id, restart, after: Duration::ZERO });
             }
         }
         self.gone_since.retain(|job_id, _| station.jobs().contains_key(job_id));
+        self.asked_at.retain(|job_id, _| station.jobs().contains_key(job_id));
     }
 
     /// A running job without processes: between two steps of an allocation, or never told to end.
-    fn hear_of_running(&mut self, job_id: u32, fate: Fate, station: &mut Station) {
-        if matches!(fate, Fate::Ended(..) | Fate::Unknown) && station.jobs().contains_key(&job_id) {
+    ///
+    /// That slurmctld knows no such job may mean that it hides it from us (`PrivateData=jobs`), and
+    /// no answer means nothing: then only time tells.
+    fn hear_of_running(
+        &mut self,
+        (job_id, restart): (u32, u32),
+        fate: Fate,
+        station: &mut Station,
+    ) {
+        let is_this_run = station.jobs().get(&job_id).is_some_and(|job| job.restart == restart);
+        let gone_for = self.gone_since.get(&job_id).map_or(Duration::ZERO, Instant::elapsed);
+        let is_over = match fate {
+            Fate::Ended(..) => true,
+            Fate::Alive => false,
+            Fate::Unknown | Fate::NoAnswer => gone_for >= GIVEN_UP_AFTER,
+        };
+        if is_this_run && is_over {
             log::warn!("job {job_id}: its end was not told; closed");
             station.job_end(job_id, None, false);
         }
@@ -190,7 +226,8 @@ fn without_word(ended: &Ended) -> EndReason {
     }
 }
 
-fn is_gone(job: &Job, cgroupfs: &Path) -> bool {
+/// Whether neither a process nor a cgroup of the job is left on this node.
+pub(super) fn is_gone(job: &Job, cgroupfs: &Path) -> bool {
     let has_cgroup = job.cgroup.as_ref().is_some_and(|c| cgroup::exists(c, cgroupfs));
     let is_alive = |pid: &u32| Path::new("/proc").join(pid.to_string()).exists();
     !has_cgroup && !job.stepd_pids.iter().any(is_alive)

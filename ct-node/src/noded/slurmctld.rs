@@ -1,6 +1,6 @@
 //! Asks slurmctld how a job ended: no hook on the node knows.
 //!
-//! One `scontrol show job` a job and node, after its end, spread over time with the number of
+//! One `squeue` a job and node, after its end, spread over time with the number of
 //! nodes. It runs on a thread; a controller that does not answer costs the record its `end_reason`,
 //! nothing else.
 
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use ct_core::record::EndReason;
 
-/// How long one scontrol may take.
+/// How long one squeue may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What slurmctld says of a job.
@@ -110,9 +110,13 @@ fn ask_on(inbox: &Receiver<Question>, outbox: &Sender<Answer>, mut wake: &UnixSt
     }
 }
 
+/// What is asked for, in this order. The name is the user's own text, so it comes last: nothing in it
+/// is taken for another field.
+const FIELDS: &str = "State:|,RestartCnt:|,UserName:|,Account:|,Partition:|,QOS:|,Name:";
+
 fn show_job(job_id: u32, restart: u32) -> Fate {
-    let spawned = Command::new("scontrol")
-        .args(["-o", "show", "job", &job_id.to_string()])
+    let spawned = Command::new("squeue")
+        .args(["--noheader", "--states=all", "--jobs", &job_id.to_string(), "--Format", FIELDS])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -135,30 +139,27 @@ fn show_job(job_id: u32, restart: u32) -> Fate {
     let read = child.stdout.take().map(|mut s| s.read_to_string(&mut out));
     let _ = child.stderr.take().map(|mut s| s.read_to_string(&mut err));
     match read {
-        Some(Ok(_)) if status.success() => parse(&out, restart),
-        _ if err.contains("Invalid job id") => Fate::Unknown,
+        Some(Ok(_)) if status.success() && !out.trim().is_empty() => parse(&out, restart),
+        Some(Ok(_)) if status.success() || err.contains("Invalid job id") => Fate::Unknown,
         _ => Fate::NoAnswer,
     }
 }
 
-/// Reads the one line of `scontrol -o show job`.
-fn parse(line: &str, restart: u32) -> Fate {
-    let field = |name: &str| -> Option<&str> {
-        let rest = line.split_once(&format!(" {name}="))?.1;
-        rest.split(' ').next().filter(|v| !v.is_empty() && *v != "(null)")
+/// Reads the first line of squeue's answer.
+fn parse(text: &str, restart: u32) -> Fate {
+    let line = text.lines().next().unwrap_or_default();
+    let fields: Vec<&str> = line.splitn(7, '|').map(str::trim).collect();
+    let [state, restarts, user, account, partition, qos, name] = fields[..] else {
+        return Fate::NoAnswer;
     };
-    let Some(state) = field("JobState") else { return Fate::NoAnswer };
-    let restarts = field("Restarts").and_then(|r| r.parse::<u32>().ok()).unwrap_or(0);
+    let Ok(restarts) = restarts.parse::<u32>() else { return Fate::NoAnswer };
+    let given = |text: &str| (!text.is_empty() && text != "(null)").then(|| text.to_owned());
     let told = Told {
-        user: field("UserId").and_then(|u| Some(u.split_once('(')?.0.to_owned())),
-        account: field("Account").map(str::to_owned),
-        partition: field("Partition").map(str::to_owned),
-        qos: field("QOS").map(str::to_owned),
-        // The first field but one; a name may hold blanks, so it ends where UserId begins.
-        job_name: line
-            .split_once(" JobName=")
-            .and_then(|(_, rest)| rest.split_once(" UserId="))
-            .map(|(name, _)| name.to_owned()),
+        user: given(user),
+        account: given(account),
+        partition: given(partition),
+        qos: given(qos),
+        job_name: given(name),
     };
     if restarts > restart {
         return Fate::Ended(EndReason::Requeued, told);
@@ -187,23 +188,28 @@ fn parse(line: &str, restart: u32) -> Fate {
 mod tests {
     use super::*;
 
-    // As Slurm 22.05.8 printed it, shortened.
-    const LINE: &str = "JobId=3 JobName=my job UserId=ann(1000) GroupId=ann(1000) MCS_label=N/A \
-        Priority=4294901757 Nice=0 Account=(null) QOS=normal JobState=CANCELLED Reason=None \
-        Dependency=(null) Requeue=1 Restarts=1 BatchFlag=1 Reboot=0 ExitCode=0:15 Partition=main \
-        AllocNode:Sid=localhost:1 \n";
-
     #[test]
     fn the_end_of_this_run_is_told_from_that_of_another() {
-        let Fate::Ended(reason, told) = parse(LINE, 1) else { panic!() };
+        let line = "CANCELLED|1|ann|(null)|main|normal|my job\n";
+        let Fate::Ended(reason, told) = parse(line, 1) else { panic!() };
         assert_eq!(reason, EndReason::Cancelled);
-        assert_eq!(told.job_name.as_deref(), Some("my job"));
-        assert_eq!((told.account, told.qos.as_deref()), (None, Some("normal")));
         assert_eq!(told.user.as_deref(), Some("ann"));
+        assert_eq!((told.account, told.qos.as_deref()), (None, Some("normal")));
         assert_eq!(told.partition.as_deref(), Some("main"));
-        assert!(matches!(parse(LINE, 0), Fate::Ended(EndReason::Requeued, _)));
-        let completing = LINE.replace("CANCELLED", "COMPLETING");
-        assert_eq!(parse(&completing, 1), Fate::Alive);
+        assert_eq!(told.job_name.as_deref(), Some("my job"));
+        assert!(matches!(parse(line, 0), Fate::Ended(EndReason::Requeued, _)));
+        assert_eq!(parse("COMPLETING|1|ann|a|b|c|d\n", 1), Fate::Alive);
         assert_eq!(parse("", 0), Fate::NoAnswer);
+    }
+
+    #[test]
+    fn a_name_that_looks_like_fields_is_a_name() {
+        let name = "x|TIMEOUT UserId=bob(1) Account=rich JobState=TIMEOUT Restarts=9";
+        let line = format!("COMPLETED|0|ann|poor|main|normal|{name}\nTIMEOUT|9|bob|rich|p|q|n\n");
+        let Fate::Ended(reason, told) = parse(&line, 0) else { panic!() };
+        assert_eq!(reason, EndReason::Completed);
+        assert_eq!(told.user.as_deref(), Some("ann"));
+        assert_eq!(told.account.as_deref(), Some("poor"));
+        assert_eq!(told.job_name.as_deref(), Some(name));
     }
 }

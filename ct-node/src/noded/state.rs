@@ -15,6 +15,7 @@ use ct_core::sampler::LastSample;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::closing::is_gone;
 use crate::station::{Ended, Station};
 
 /// Name of the file of the running jobs, in `jobs`; ended jobs have a file each.
@@ -129,14 +130,21 @@ impl StateDir {
             station.ended_mut().extend(jobs.into_iter().map(lost));
             return;
         }
-        if !jobs.is_empty() {
-            log::info!("{} running jobs taken up", jobs.len());
-            station.resume(&running.last);
+        if jobs.is_empty() {
+            return;
         }
-        for mut job in jobs {
+        log::info!("{} running jobs taken up", jobs.len());
+        let cgroupfs = station.config().path.cgroupfs.clone();
+        let (gone, alive): (Vec<Job>, Vec<Job>) =
+            jobs.into_iter().partition(|job| is_gone(job, &cgroupfs));
+        station.resume(&running.last);
+        for mut job in alive {
             let warning = "ct-noded was restarted; the gap is booked from the counters";
             job.warnings.insert(warning.to_owned());
             station.restore(job);
+        }
+        for job in gone {
+            station.restore_without_gap(job);
         }
     }
 
@@ -211,8 +219,9 @@ mod tests {
         assert_eq!(second.jobs().keys().collect::<Vec<_>>(), [&1]);
         assert_eq!(second.ended().len(), 1);
         assert_eq!(second.ended()[0].job.facts.job_id, 2);
+        // Its processes are gone: the gap is not its own.
         let warnings = &second.jobs()[&1].warnings;
-        assert!(warnings.iter().any(|w| w.contains("restarted")), "{warnings:?}");
+        assert!(warnings.iter().any(|w| w.contains("not charged")), "{warnings:?}");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use ct_core::source::{ReadError, cgroup};
 
 use super::Station;
 
+/// CPU time by which the jobs may seem to be ahead of the node: some ticks on each of many CPUs.
+const DEBT: Duration = Duration::from_secs(1);
+
 /// CPU time that was no job's.
 ///
 /// `/proc/stat` counts in ticks of 10 ms and a cgroup in nanoseconds, so that over a short interval
@@ -26,6 +29,9 @@ impl SystemTime {
     fn advance(&mut self, node: Duration, jobs: Duration) -> Duration {
         self.node += node;
         self.jobs += jobs;
+        // A debt beyond what ticks explain (time that was counted twice, or ticks that were never
+        // counted) is forgiven: it would keep the system at nothing for as long.
+        self.jobs = self.jobs.min((self.node + DEBT).saturating_sub(self.highest));
         let value = self.node.saturating_sub(self.jobs).max(self.highest);
         value - std::mem::replace(&mut self.highest, value)
     }
@@ -59,10 +65,18 @@ fn read_job(job: &mut Job, cgroupfs: &Path) -> Option<Duration> {
     let cgroup = job.cgroup.as_ref()?;
     match cgroup::read_cpu_time(cgroup, cgroupfs) {
         Ok(time) => Some(job.cpu_time.advance(time)),
-        Err(ReadError::Gone { .. }) => {
+        Err(ReadError::Gone { .. })
+            if job.cpu_time.is_known() && !cgroup::exists(cgroup, cgroupfs) =>
+        {
             // Between two steps, or after the last: the job runs nothing.
             job.cpu_time.lifetime_ended();
             Some(Duration::ZERO)
+        }
+        Err(ReadError::Gone { .. }) => {
+            // cgroup v1 without jobacct_gather/cgroup makes no cpuacct directory.
+            let warning = "no CPU time in the job's cgroup: its share is by allocation";
+            job.warnings.insert(warning.to_owned());
+            None
         }
         Err(e) => {
             job.warnings.insert(format!("CPU time unknown, share by allocation: {e}"));
@@ -93,5 +107,28 @@ mod tests {
         assert_eq!(system.advance(ms(150), ms(100)), ms(50));
         assert_eq!(system.advance(ms(95), ms(100)), ms(0));
         assert_eq!(system.advance(ms(105), ms(100)), ms(0));
+        // An hour of CPU time that appears at once is no hour without a system.
+        assert_eq!(system.advance(ms(100), ms(3_600_000)), ms(0));
+        assert_eq!(system.advance(ms(2000), ms(0)), ms(1000));
+    }
+
+    #[test]
+    fn a_job_whose_cgroup_counts_no_time_has_its_allocated_share() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("freezer/slurm/job_7")).unwrap();
+        let at = ct_core::sampler::now();
+        let facts = ct_core::protocol::JobFacts { job_id: 7, ..Default::default() };
+        let mut job = Job::new(facts, true, Default::default(), at);
+        job.cgroup = Some(ct_core::slurm::CgroupPaths::V1("slurm/job_7".into()));
+        assert_eq!(read_job(&mut job, root.path()), None);
+        assert!(job.warnings.iter().any(|w| w.contains("by allocation")));
+        // Once it was read and is gone altogether, the job runs nothing.
+        let cpuacct = root.path().join("cpuacct/slurm/job_7");
+        fs::create_dir_all(&cpuacct).unwrap();
+        fs::write(cpuacct.join("cpuacct.usage"), "1000000000\n").unwrap();
+        assert_eq!(read_job(&mut job, root.path()), Some(Duration::from_secs(1)));
+        fs::remove_dir_all(root.path().join("cpuacct")).unwrap();
+        fs::remove_dir_all(root.path().join("freezer")).unwrap();
+        assert_eq!(read_job(&mut job, root.path()), Some(Duration::ZERO));
     }
 }

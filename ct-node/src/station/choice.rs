@@ -34,6 +34,10 @@ pub(super) fn decide(facts: &JobFacts, track: &Track) -> Decision {
     let mut settings = resolve(&set, &mut warnings);
     let shortest = Duration::from_secs_f64(track.limits.update_interval_min_s);
     settings.update_interval = settings.update_interval.max(shortest);
+    if !settings.ignore_errors {
+        warnings
+            .push("ignore_errors is false: errors of tracking end no job all the same".to_owned());
+    }
     Decision { tracked, settings, warnings }
 }
 

@@ -9,6 +9,7 @@ use ct_core::option::{EpochBy, OptionSet, Settings};
 use ct_core::protocol::{JobFacts, OpenLogs, StepFacts};
 use ct_core::sample::Moment;
 use ct_core::slurm::{PatternValues, expand, expand_counts, expand_hostlist, job_cgroup};
+use ct_core::source::cgroup::read_cpu_time;
 use serde::{Deserialize, Serialize};
 
 use super::choice::decide;
@@ -78,6 +79,11 @@ impl Station {
         job.has_batch_step |= step.name == "batch";
         if job.cgroup.is_none() {
             job.cgroup = job_cgroup(&step.cgroup, job_id);
+            // What the job used before it was known here is not of this interval.
+            let used = job.cgroup.as_ref().map(|c| read_cpu_time(c, &self.config.path.cgroupfs));
+            if let Some(Ok(time)) = used {
+                job.cpu_time.begin_at(time);
+            }
         }
         if job.stepd_pids.len() >= MOST_STEPDS {
             job.stepd_pids.retain(|pid| Path::new("/proc").join(pid.to_string()).exists());
@@ -170,13 +176,21 @@ impl Station {
     /// A run whose count no hook knows (a step of Slurm 22.05 without a prolog before it) comes after
     /// the last one that ended here.
     fn with_restart(&self, mut facts: JobFacts) -> JobFacts {
-        let next = self.last_runs.get(&facts.job_id).map(|r| r + 1);
+        let next = self.last_runs.get(&facts.job_id).and_then(|r| r.checked_add(1));
         facts.restart = facts.restart.or(next);
         facts
     }
 
-    /// Takes up a job of an earlier life of this daemon.
+    /// Takes up a job of an earlier life of this daemon, which goes on from its last interval.
     pub fn restore(&mut self, job: Job) {
+        self.jobs.insert(job.facts.job_id, job);
+    }
+
+    /// Takes up a job of an earlier life whose processes are gone: nobody knows since when, so the
+    /// gap is not charged to it.
+    pub fn restore_without_gap(&mut self, mut job: Job) {
+        job.last = self.sample();
+        job.warnings.insert("the time that ct-noded did not run is not charged".to_owned());
         self.jobs.insert(job.facts.job_id, job);
     }
 
@@ -193,7 +207,8 @@ impl Station {
         }
         let Some(look) = &mut self.other_nodes else { return };
         let names = expand_hostlist(job.facts.nodelist.as_deref().unwrap_or_default());
-        let wanted: Vec<String> = names.into_iter().filter(|n| *n != self.node).collect();
+        let own = job.facts.node.as_deref().unwrap_or(&self.node);
+        let wanted: Vec<String> = names.into_iter().filter(|n| n != own).collect();
         job.others = look(job, &wanted, at);
         if let Some(start) = job.epoch_started_at() {
             let others = look(job, &wanted, start);
@@ -206,7 +221,7 @@ impl Station {
             factors: &self.factors,
             policy: self.config.attribution.policy,
             devices: self.sampler.devices(),
-            cluster: self.config.ledger.cluster.as_deref().unwrap_or("cluster"),
+            cluster: self.config.ledger.cluster.as_deref(),
             node: &self.node,
             n_cpus: self.sampler.n_cpus(),
             problems: &self.problems,
@@ -216,10 +231,11 @@ impl Station {
 
     /// Fills in what follows from the facts: CPUs on this node, GPUs, number of nodes.
     fn complete_facts(&mut self, job_id: u32) {
-        let node = self.node.clone();
         let devices = self.sampler.devices();
         let Some(job) = self.jobs.get_mut(&job_id) else { return };
         let facts = &mut job.facts;
+        // Slurm's own name of the node, where the hook has it; ours may be the host's.
+        let node = facts.node.clone().unwrap_or_else(|| self.node.clone());
         let hosts = expand_hostlist(facts.nodelist.as_deref().unwrap_or_default());
         if facts.alloc_cpus.is_none() {
             let index = hosts.iter().position(|h| *h == node).unwrap_or(0);

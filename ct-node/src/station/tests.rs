@@ -1,3 +1,5 @@
+//! A station whose meter and CPUs a test sets.
+
 use std::fs;
 use std::sync::{Arc, Mutex};
 

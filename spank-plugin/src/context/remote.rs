@@ -151,12 +151,12 @@ fn end_step(state: &mut State) {
 fn ask_for_text(state: &State) -> Result<String, ClientError> {
     let client = reach_again(state)?;
     let request = Request::StepEnd { job_id: state.id.job_id, step: state.id.name.clone() };
-    let mut reply = client.ask(&request)?;
-    if matches!(reply, Reply::Text { need_logs: true, .. }) && !state.handles.is_empty() {
+    let Reply::Text { text, need_logs } = client.ask(&request)? else { return Ok(String::new()) };
+    if need_logs && !state.handles.is_empty() {
+        // The logs wait for their files in ct-noded; the text for the job's output is here already.
         pass_logs(&client, state)?;
-        reply = client.ask(&request)?;
     }
-    Ok(if let Reply::Text { text, .. } = reply { text } else { String::new() })
+    Ok(text)
 }
 
 /// Connects; a ct-noded that ended during the step is started once more and takes up its jobs.

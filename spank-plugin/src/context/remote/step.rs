@@ -52,7 +52,11 @@ pub(super) fn job_facts(spank: &Spank, id: &StepId, node: String) -> JobFacts {
         uid: spank.item_u32(sys::S_JOB_UID).unwrap_or(u32::MAX),
         gid: spank.item_u32(sys::S_JOB_GID).unwrap_or(u32::MAX),
         node: Some(node),
-        restart: environment.restart.or_else(|| number(sys::S_SLURM_RESTART_COUNT)),
+        // In an srun step the variable is the user's to set.
+        restart: environment
+            .restart
+            .filter(|_| id.name == BATCH)
+            .or_else(|| number(sys::S_SLURM_RESTART_COUNT)),
         n_nodes: environment.n_nodes.or_else(|| number(sys::S_JOB_NNODES)),
         array_job_id: array.or(environment.array_job_id),
         array_task_id: array.and(task).or(environment.array_task_id),
