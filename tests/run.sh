@@ -24,8 +24,9 @@ ring() { # ring NAME cargo-test-arguments...: one ring, its output shown and kep
 }
 
 ring value --workspace --lib --bins
-ring tree --package ct-core --package ct-node --package ct-report --all-features --tests
+ring tree --package ct-core --package ct-report --all-features --test '*'
 ring tidy --package ct-tests --test tidy
+ring docs --package ct-tests --test docs
 ring abi --package ct-tests --test abi
 ring harness --package ct-tests --test harness
 ring e2e --package ct-tests --test site

@@ -3,15 +3,39 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use log::{LevelFilter, Log, Metadata, Record};
 
-/// Where lines go.
-struct Sink(Mutex<Box<dyn Write + Send>>);
+/// Size at which the log file is begun anew.
+const MAX_BYTES: u64 = 4 << 20;
 
-impl Log for Sink {
+/// Where lines go.
+enum Sink {
+    Stderr,
+    File { path: PathBuf, file: File, len: u64 },
+}
+
+impl Sink {
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stderr => io::stderr().write_all(line),
+            Self::File { path, file, len } => {
+                if *len + line.len() as u64 > MAX_BYTES {
+                    std::fs::rename(&*path, path.with_extension("log.1"))?;
+                    (*file, *len) = open(path)?;
+                }
+                *len += line.len() as u64;
+                file.write_all(line)
+            }
+        }
+    }
+}
+
+struct Logger(Mutex<Sink>);
+
+impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("ct_")
     }
@@ -25,7 +49,7 @@ impl Log for Sink {
         let line = format!("{now} ct: {level}: {}\n", record.args());
         if let Ok(mut sink) = self.0.lock() {
             // There is nowhere left to say that the log itself cannot be written.
-            let _ = sink.write_all(line.as_bytes());
+            let _ = sink.write(line.as_bytes());
         }
     }
 
@@ -34,27 +58,45 @@ impl Log for Sink {
 
 /// Logs to standard error, which systemd keeps.
 pub fn to_stderr() {
-    install(Box::new(io::stderr()));
+    install(Sink::Stderr);
 }
 
-/// Logs to a file, which is begun anew once it has 4 MB.
+/// Logs to a file, which is begun anew once it has 4 MB; the one before is kept.
 ///
 /// # Errors
 ///
 /// What the file system says.
 pub fn to_file(path: &Path) -> io::Result<()> {
-    const MAX_BYTES: u64 = 4 << 20;
-    let is_long = path.metadata().is_ok_and(|m| m.len() > MAX_BYTES);
-    if is_long {
-        std::fs::rename(path, path.with_extension("log.1"))?;
-    }
-    let file: File = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
-    install(Box::new(file));
+    let (file, len) = open(path)?;
+    install(Sink::File { path: path.to_owned(), file, len });
     Ok(())
 }
 
-fn install(sink: Box<dyn Write + Send>) {
-    if log::set_boxed_logger(Box::new(Sink(Mutex::new(sink)))).is_ok() {
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
+    let len = file.metadata()?.len();
+    Ok((file, len))
+}
+
+fn install(sink: Sink) {
+    if log::set_boxed_logger(Box::new(Logger(Mutex::new(sink)))).is_ok() {
         log::set_max_level(LevelFilter::Info);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_log_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("noded.log");
+        let (file, _) = open(&path).unwrap();
+        let mut sink = Sink::File { path: path.clone(), file, len: MAX_BYTES - 3 };
+        sink.write(b"old\n").unwrap();
+        sink.write(b"new\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\nnew\n");
+        assert!(path.with_extension("log.1").exists());
     }
 }

@@ -116,20 +116,21 @@ pub(crate) struct Service {
     pub(crate) trusted: Vec<u32>,
 }
 
-/// Root, the service user, and nobody, which ct-noded becomes where that user does not exist.
+/// Root, and the service user, or nobody, which ct-noded becomes where that user does not exist.
 ///
 /// Read from /etc/passwd, as asking the name service may load libraries and the network into
 /// Slurm's daemons. A service user known elsewhere only is trusted as long as ct-noded opens its
 /// socket as root, which it does.
 fn trusted_uids(service_user: &str) -> Vec<u32> {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let exists = passwd.lines().any(|line| line.split(':').next() == Some(service_user));
+    let wanted = if exists { service_user } else { "nobody" };
     let uid = |line: &str| {
         let mut fields = line.split(':');
         let name = fields.next()?;
-        let known = name == service_user || name == "nobody";
-        known.then(|| fields.nth(1)?.parse().ok()).flatten()
+        (name == wanted).then(|| fields.nth(1)?.parse().ok()).flatten()
     };
-    std::iter::once(0).chain(passwd.lines().filter_map(uid)).collect()
+    std::iter::once(0).chain(passwd.lines().find_map(uid)).collect()
 }
 
 /// This node's name in Slurm.

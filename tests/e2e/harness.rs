@@ -9,7 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use ct_tests::plant::{CpuTime, Domain, Gpu, Package, Spec, Waveform};
-use ct_tests::{Cluster, Meter, PowerPlant, Proctrack, User, artifact, e2e_is_possible};
+use ct_tests::{
+    Cluster, Meter, PowerPlant, Proctrack, User, artifact, cgroup_test_is_possible, e2e_is_possible,
+};
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
@@ -73,13 +75,13 @@ fn two_nodes_run_steps_batch_jobs_and_arrays_and_leave_nothing_behind() -> Resul
     let dir = cluster.dir().to_owned();
     let begun = Instant::now();
     drop(cluster);
-    assert!(begun.elapsed() < Duration::from_secs(5), "teardown took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "teardown took {:?}", begun.elapsed());
     assert_gone(&dir, &nodes)
 }
 
 #[test]
 fn job_runs_in_a_cpuacct_group_that_counts_its_time() -> Result<()> {
-    if !e2e_is_possible() {
+    if !e2e_is_possible() || !cgroup_test_is_possible() {
         return Ok(());
     }
     let cluster = Cluster::builder().start()?;
@@ -94,7 +96,7 @@ fn job_runs_in_a_cpuacct_group_that_counts_its_time() -> Result<()> {
 
 #[test]
 fn gpu_is_seen_only_by_the_job_it_was_given_to() -> Result<()> {
-    if !e2e_is_possible() {
+    if !e2e_is_possible() || !cgroup_test_is_possible() {
         return Ok(());
     }
     let cluster = Cluster::builder().gpus(4).start()?;

@@ -32,6 +32,24 @@ pub fn e2e_is_possible() -> bool {
     false
 }
 
+/// Says whether the hierarchies of cgroup v1 that Slurm uses are mounted here.
+///
+/// With pure cgroup v2, slurmd wants systemd and a scope of its own, which a throwaway node has not:
+/// its jobs are then tracked without control groups.
+pub fn has_cgroup_v1() -> bool {
+    ["freezer", "cpuset", "memory", "devices", "cpuacct"]
+        .iter()
+        .all(|controller| Path::new("/sys/fs/cgroup").join(controller).is_dir())
+}
+
+/// Says whether a test of control groups can run here; the reason it cannot goes to stderr.
+pub fn cgroup_test_is_possible() -> bool {
+    if !has_cgroup_v1() {
+        say("test of control groups skipped: cgroup v1 is not mounted here");
+    }
+    has_cgroup_v1()
+}
+
 fn obstacle() -> Option<String> {
     if let Some(program) = PROGRAMS.iter().find(|p| !Path::new(p).exists()) {
         return Some(format!("{program} is not installed"));

@@ -1,5 +1,6 @@
 //! The loop: requests, samples, answers, signals.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -20,6 +21,8 @@ use crate::station::Station;
 
 /// Time between two looks for jobs that are gone.
 const LOOK_FOR_LOST: Duration = Duration::from_secs(10);
+/// Time in which a user's refused requests are logged once.
+const REFUSALS: Duration = Duration::from_secs(60);
 /// Time between two looks at jobs whose end is being found out.
 const CLOSING: Duration = Duration::from_millis(500);
 
@@ -30,6 +33,7 @@ struct Daemon {
     closing: Closing,
     live: Live,
     owner: u32,
+    refused: HashMap<u32, (Instant, u32)>,
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -46,7 +50,15 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
     state.restore(&mut station);
     let closing = Closing::new(&station, wake_end)?;
     let live = Live::open(&mut station)?;
-    let mut daemon = Daemon { station, logs: LogFiles::default(), state, closing, live, owner };
+    let mut daemon = Daemon {
+        station,
+        logs: LogFiles::default(),
+        state,
+        closing,
+        live,
+        owner,
+        refused: HashMap::new(),
+    };
     daemon.after_event();
     daemon.serve(&mut server, &signals, &wake)
 }
@@ -107,9 +119,21 @@ impl Daemon {
             Err(e) => Reply::Error { message: format!("{:#}", anyhow::Error::from(e)) },
         };
         if let Reply::Error { message } = &reply {
-            log::info!("uid {} pid {}: refused: {message}", peer.uid, peer.pid);
+            self.note_refusal(peer, message);
         }
         to_line(&reply).unwrap_or_default()
+    }
+
+    /// One line per user and minute, with the user's own text quoted: the log is not theirs to fill
+    /// or to forge.
+    fn note_refusal(&mut self, peer: Peer, message: &str) {
+        let now = Instant::now();
+        self.refused.retain(|_, (since, _)| now.duration_since(*since) < REFUSALS);
+        let n = &mut self.refused.entry(peer.uid).or_insert((now, 0)).1;
+        *n += 1;
+        if *n == 1 {
+            log::info!("uid {} pid {}: refused: {message:?}", peer.uid, peer.pid);
+        }
     }
 
     fn after_event(&mut self) {

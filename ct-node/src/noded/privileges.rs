@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{Gid, Uid, User, setegid, seteuid, setgroups, setresgid, setresuid};
 
 /// Who the daemon becomes.
 pub(super) struct ServiceUser {
@@ -24,6 +25,30 @@ pub(super) fn service_user(name: &str) -> anyhow::Result<ServiceUser> {
         log::info!("no user {name:?} on this node");
     }
     bail!("neither user {name:?} nor \"nobody\" exists");
+}
+
+/// Does something with the user's effective ids, and takes root's back.
+pub(super) fn as_user<T>(
+    user: Option<&ServiceUser>,
+    body: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let Some(user) = user else { return body() };
+    setgroups(&[]).context("cannot give up the supplementary groups")?;
+    setegid(Gid::from_raw(user.gid)).context("cannot take the service group")?;
+    seteuid(Uid::from_raw(user.uid)).context("cannot take the service user")?;
+    let result = body();
+    seteuid(Uid::from_raw(0)).context("cannot be root again")?;
+    setegid(Gid::from_raw(0)).context("cannot be root's group again")?;
+    result
+}
+
+/// As many open files as the system allows: each tracked job has four, each connection one.
+pub(super) fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(e) = raised {
+        log::warn!("cannot raise the limit of open files: {e}");
+    }
 }
 
 /// Becomes the user for good; the kernel takes every capability with it.

@@ -27,41 +27,50 @@ pub(super) struct Started {
 }
 
 /// Starts; `None` where another ct-noded holds the lock.
+///
+/// The directories are the service user's, so root makes no file in them by a path that could be a
+/// link: the log and the lock are opened with the user's effective ids. The socket is bound by root,
+/// which the plugin knows it by, and bind(2) follows no link.
 pub(super) fn start(
     config: Config,
     node: String,
     is_daemon: bool,
 ) -> anyhow::Result<Option<Started>> {
     // Parents of our directories are for everybody to pass through.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    umask(0o022);
     let is_root = geteuid().is_root();
     let user =
         if is_root { Some(privileges::service_user(&config.node.service_user)?) } else { None };
     make_dirs(&config, user.as_ref())?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
-    if is_daemon {
-        let log = config.node.state_dir.join("noded.log");
-        logging::to_file(&log).with_context(|| format!("cannot open {}", log.display()))?;
-        give(&log, user.as_ref())?;
-    }
-    let Some(lock) = lock(&config.node.run_dir)? else { return Ok(None) };
-    // What the plugin said of our absence is over.
-    let _ = fs::remove_file(config.node.run_dir.join(ABSENCE_NAME));
+    umask(0o027);
+    let lock = privileges::as_user(user.as_ref(), || {
+        if is_daemon {
+            let log = config.node.state_dir.join("noded.log");
+            logging::to_file(&log).with_context(|| format!("cannot open {}", log.display()))?;
+        }
+        lock(&config.node.run_dir)
+    })?;
+    let Some(lock) = lock else { return Ok(None) };
     privileges::refuse_new_privileges()?;
+    privileges::raise_file_limit();
     privileges::leave_job_cgroup(&config.path.cgroupfs);
-    // Before the meters: NVML takes its time, and a hook that connects meanwhile is kept waiting.
     let socket = config.node.run_dir.join(SOCKET_NAME);
+    // 0666: connectable by all; credentials decide.
+    umask(0o111);
+    // Before the meters: NVML takes its time, and a hook that connects meanwhile is kept waiting.
     let server =
         Server::bind(&socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
+    umask(0o027);
     let sampler = Sampler::open(&config);
     for problem in sampler.problems() {
         log::warn!("{problem}");
     }
     if let Some(user) = &user {
-        give(&socket, Some(user))?;
         privileges::become_user(user)?;
     }
     privileges::hide_memory()?;
+    // What the plugin said of our absence is over.
+    let _ = fs::remove_file(config.node.run_dir.join(ABSENCE_NAME));
     let names: Vec<String> =
         sampler.devices().iter().map(|d| format!("{} ({})", d.name, d.method)).collect();
     log::info!("node {node}: meters: {}", names.join(", "));
@@ -69,6 +78,10 @@ pub(super) fn start(
     let owner = if is_root { 0 } else { geteuid().as_raw() };
     let station = Station::new(config, node, sampler);
     Ok(Some(Started { station, server, owner, _lock: lock }))
+}
+
+fn umask(bits: u32) {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(bits));
 }
 
 fn make_dirs(config: &Config, user: Option<&ServiceUser>) -> anyhow::Result<()> {
@@ -88,8 +101,11 @@ fn make_dirs(config: &Config, user: Option<&ServiceUser>) -> anyhow::Result<()> 
 fn make_dir(dir: &Path, mode: u32, user: Option<&ServiceUser>) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     if dir.is_dir() {
-        // A hook may have made it, as root; one that somebody else made is as they want it.
-        return if dir.metadata()?.uid() == 0 { give(dir, user) } else { Ok(()) };
+        // A hook or systemd may have made it, as root; one that holds more than our marker is
+        // somebody's, and as they want it.
+        let is_roots = dir.metadata()?.uid() == 0;
+        let is_new = fs::read_dir(dir)?.flatten().all(|e| e.file_name() == ABSENCE_NAME);
+        return if is_roots && is_new { give(dir, user) } else { Ok(()) };
     }
     if let Some(parent) = dir.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;

@@ -4,6 +4,7 @@ use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use ct_core::protocol::{MAX_MESSAGE, Reply, to_line};
 use rustix::event::{PollFd, PollFlags};
@@ -13,6 +14,8 @@ use super::Answer;
 use crate::dispatch::Peer;
 use crate::log_files::N_HANDLES;
 
+/// After this time without a line a user's connection is closed: places are few.
+const QUIET_FOR: Duration = Duration::from_secs(30);
 /// Bytes of replies a peer may leave unread.
 const MAX_UNREAD: usize = 4 * MAX_MESSAGE;
 
@@ -22,6 +25,8 @@ pub(super) struct Client {
     input: Vec<u8>,
     handles: Vec<OwnedFd>,
     output: Vec<u8>,
+    last_line: Instant,
+    is_at_end: bool,
     is_closed: bool,
 }
 
@@ -36,6 +41,8 @@ impl Client {
             input: Vec::new(),
             handles: Vec::new(),
             output: Vec::new(),
+            last_line: Instant::now(),
+            is_at_end: false,
             is_closed: false,
         })
     }
@@ -53,23 +60,44 @@ impl Client {
         PollFd::from_borrowed_fd(self.stream.as_fd(), PollFlags::IN | writing)
     }
 
-    /// Reads what is there, answers whole lines, writes what can be written.
-    pub(super) fn turn(&mut self, answer: Answer<'_>) {
-        let is_at_end = match self.receive() {
-            Ok(n) => n == 0,
-            Err(e) => e.kind() != io::ErrorKind::WouldBlock,
-        };
-        while let Some(end) = self.input.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = self.input.drain(..=end).collect();
-            let handles = std::mem::take(&mut self.handles);
-            let reply = answer(self.peer, &line[..end], handles);
-            self.output.extend_from_slice(reply.as_bytes());
+    /// Whether a whole line waits to be answered.
+    pub(super) fn has_line(&self) -> bool {
+        !self.is_closed && self.input.contains(&b'\n')
+    }
+
+    /// Reads what is there, unless enough waits already.
+    pub(super) fn receive(&mut self) {
+        if self.input.len() >= MAX_MESSAGE && self.has_line() {
+            return;
         }
-        if self.input.len() >= MAX_MESSAGE {
+        match self.read() {
+            Ok(0) => self.is_at_end = true,
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.is_at_end = true,
+        }
+        if self.input.len() >= MAX_MESSAGE && !self.has_line() {
             self.refuse("message is longer than 64 KiB");
         }
+    }
+
+    /// Answers one line, if a whole one is there, and writes what can be written.
+    pub(super) fn answer_one(&mut self, answer: Answer<'_>) {
+        match self.input.iter().position(|b| *b == b'\n') {
+            Some(end) if !self.is_closed => {
+                let line: Vec<u8> = self.input.drain(..=end).collect();
+                let handles = std::mem::take(&mut self.handles);
+                let reply = answer(self.peer, &line[..end], handles);
+                self.output.extend_from_slice(reply.as_bytes());
+                self.last_line = Instant::now();
+            }
+            _ => {
+                let is_quiet = self.peer.uid != 0 && self.last_line.elapsed() > QUIET_FOR;
+                self.is_closed |= self.is_at_end || is_quiet;
+            }
+        }
         self.send();
-        self.is_closed |= is_at_end || self.output.len() > MAX_UNREAD;
+        self.is_closed |= self.output.len() > MAX_UNREAD;
     }
 
     fn refuse(&mut self, message: &str) {
@@ -79,7 +107,7 @@ impl Client {
         self.is_closed = true;
     }
 
-    fn receive(&mut self) -> io::Result<usize> {
+    fn read(&mut self) -> io::Result<usize> {
         let mut buffer = [0_u8; 16 * 1024];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2 * N_HANDLES))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -1,6 +1,7 @@
 //! Start and end of jobs, steps and epochs.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::Local;
 use ct_core::job::{EpochError, Job, merge};
@@ -8,6 +9,7 @@ use ct_core::log::writer::{file_names, stem};
 use ct_core::option::{EpochBy, OptionSet, Settings};
 use ct_core::protocol::{JobFacts, OpenLogs, StepFacts};
 use ct_core::sample::Moment;
+use ct_core::sampler::now;
 use ct_core::slurm::{PatternValues, expand, expand_counts, expand_hostlist, job_cgroup};
 use ct_core::source::cgroup::read_cpu_time;
 use serde::{Deserialize, Serialize};
@@ -144,7 +146,7 @@ impl Station {
 
     /// An epoch starts; whether there is such a job.
     pub fn epoch_start(&mut self, job_id: u32) -> bool {
-        let at = self.sample();
+        let at = self.sample_of_a_mark();
         self.refresh_others(job_id, at);
         let Some(job) = self.jobs.get_mut(&job_id) else { return false };
         job.epoch_start(at);
@@ -153,15 +155,22 @@ impl Station {
 
     /// An epoch ends: text for the job's output; `None` where there is no such job.
     pub fn epoch_end(&mut self, job_id: u32) -> Option<Result<String, EpochError>> {
-        let at = self.sample();
+        let at = self.sample_of_a_mark();
         self.refresh_others(job_id, at);
         let (job, context) = self.job_and_context(job_id)?;
         Some(job.epoch_end(at, context))
     }
 
+    /// A sample for a user's mark: one of the last hundredth of a second serves as well, so that marks
+    /// in a loop cost no sample each.
+    fn sample_of_a_mark(&mut self) -> Moment {
+        self.sample_if_older_than(Duration::from_millis(10));
+        self.sampler.last_at().unwrap_or_else(now)
+    }
+
     /// Monitoring of epochs ends: text for the job's output.
     pub fn stop(&mut self, job_id: u32) -> Option<String> {
-        let at = self.sample();
+        let at = self.sample_of_a_mark();
         let (job, context) = self.job_and_context(job_id)?;
         Some(job.stop(at, context))
     }

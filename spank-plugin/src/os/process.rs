@@ -138,6 +138,11 @@ fn only_keep(null: RawFd, report: RawFd) {
     let null = unsafe { libc::fcntl(null, libc::F_DUPFD, 4) };
     // SAFETY: as above.
     let report = unsafe { libc::fcntl(report, libc::F_DUPFD, 4) };
+    if null < 0 || report < 0 {
+        // Without free descriptors the step's own would stay open, and hold the job.
+        // SAFETY: _exit takes a number and does not return.
+        unsafe { libc::_exit(1) };
+    }
     for fd in 0..REPORT {
         // SAFETY: dup2 takes two numbers.
         unsafe { libc::dup2(null, fd) };

@@ -6,7 +6,7 @@ use anyhow::Result;
 use ct_tests::{Site, e2e_is_possible};
 use serde_json::Value;
 
-use crate::job_dir::{JobDir, number};
+use crate::job_dir::{JobDir, covers, number, plant_joules};
 use crate::{BURN, assert_within, completed, upstream};
 
 /// PUE and intensity are the documented defaults: 1.58 and 445 g/kWh.
@@ -28,12 +28,13 @@ fn batch_job_on_two_nodes_is_measured_logged_booked_and_reported() -> Result<()>
         t = track.display()
     );
     let job = cluster.sbatch(user, &script)?;
-    completed(cluster, job);
+    let info = completed(cluster, job);
 
     let logs = JobDir::read(&cluster.home(user).join("carbontracker"), job, user)?;
     let records = site.wait_for_records(job, 2)?;
-    for (record, watts) in records.iter().zip([120.0, 80.0]) {
-        let truth = watts * number(record, "elapsed_s");
+    for (record, plant) in records.iter().zip(&site.plants) {
+        covers(record, &info);
+        let truth = plant_joules(plant, record)?;
         assert_within(number(record, "energy_j.cpu"), truth, 0.01, "energy of a node");
         assert_eq!(record["end_reason"], "completed");
         assert_eq!(record["method"]["cpu"], "rapl");
@@ -80,6 +81,8 @@ fn reports(site: &Site, records: &[Value]) -> Result<()> {
     let row = &rows[0];
     let joules: f64 = records.iter().map(|r| number(r, "energy_j.cpu")).sum();
     assert_within(number(row, "energy_kwh"), joules / 3.6e6, 1e-6, "usage");
+    let month = records[0]["start"].as_str().and_then(|s| s.get(..7));
+    assert_eq!(row["month"].as_str(), month, "{rows}");
     assert_eq!((row["user"].as_str(), row["jobs"].as_u64()), (Some("ctuser1"), Some(1)), "{rows}");
     Ok(())
 }

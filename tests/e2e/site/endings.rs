@@ -33,6 +33,25 @@ fn cancelled_job_has_one_record_and_says_cancelled() -> Result<()> {
 }
 
 #[test]
+fn jobs_name_is_never_taken_for_its_account_or_its_end() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let site = Site::builder().start()?;
+    let cluster = &site.cluster;
+    let user = cluster.user(1);
+    let name = "x|TIMEOUT|9 UserId=ctuser2(1) Account=rich QOS=gold JobState=TIMEOUT Restarts=9";
+    let job = cluster.sbatch_with(user, &["--job-name", name], "#!/bin/sh\ntrue\n")?;
+    crate::completed(cluster, job);
+    let record = &site.wait_for_records(job, 1)?[0];
+    assert_eq!(record["end_reason"], "completed");
+    assert_eq!(record["user"], user.name());
+    assert_eq!(record["account"], serde_json::Value::Null);
+    assert_eq!(record["job_name"], name);
+    Ok(())
+}
+
+#[test]
 fn job_at_its_time_limit_has_one_record_and_says_timeout() -> Result<()> {
     if !e2e_is_possible() {
         return Ok(());

@@ -3,10 +3,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
-use ct_tests::User;
+use chrono::{DateTime, Local, NaiveDateTime};
 use ct_tests::site::wait_for;
+use ct_tests::{JobInfo, Meter, PowerPlant, User};
 use serde_json::Value;
 
 /// A job's log files and record.
@@ -42,6 +44,7 @@ impl JobDir {
             ensure!(path.metadata()?.uid() == user.uid(), "{} is not the user's", path.display());
             Ok(fs::read_to_string(path)?)
         };
+        ensure!(record.metadata()?.uid() == user.uid(), "{} is not the user's", record.display());
         Ok(Self {
             dir: dir.to_owned(),
             standard: read("_carbontracker.log")?,
@@ -75,6 +78,32 @@ fn find(dir: &Path, stem: &str, ending: &str) -> Option<PathBuf> {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         name.starts_with(stem) && name.ends_with(ending)
     })
+}
+
+/// An instant of a record.
+pub(crate) fn instant(record: &Value, key: &str) -> SystemTime {
+    let text = record[key].as_str().unwrap_or_default();
+    let at = DateTime::parse_from_rfc3339(text).unwrap_or_else(|e| panic!("{key} {text:?}: {e}"));
+    at.into()
+}
+
+/// What a node's package drew, by the plant's word, between start and end of a record.
+pub(crate) fn plant_joules(plant: &PowerPlant, record: &Value) -> Result<f64> {
+    let (start, end) = (instant(record, "start"), instant(record, "end"));
+    plant.energy_between_j(Meter::Package(0), start, end)
+}
+
+/// Expects that a record covers the job's time by slurmctld's word, which has whole seconds.
+#[track_caller]
+pub(crate) fn covers(record: &Value, info: &JobInfo) {
+    for (key, field) in [("start", "StartTime"), ("end", "EndTime")] {
+        let ours: DateTime<Local> = instant(record, key).into();
+        let slurms = NaiveDateTime::parse_from_str(info.get(field), "%Y-%m-%dT%H:%M:%S")
+            .unwrap_or_else(|e| panic!("{field} {:?}: {e}", info.get(field)));
+        let off = (ours.naive_local() - slurms).as_seconds_f64();
+        // slurmctld hears of the end after the node has; a busy machine takes its time.
+        assert!((-2.5..=2.5).contains(&off), "{key} is {off} s after {field}: {record:#}");
+    }
 }
 
 /// The number at a path of keys.

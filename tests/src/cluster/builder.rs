@@ -9,6 +9,8 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
+use crate::require::has_cgroup_v1;
+
 use super::layout::{self, Layout, MAX_NODES};
 use super::reaper::Reaper;
 use super::user::User;
@@ -30,8 +32,8 @@ pub enum Proctrack {
 
 /// Describes a cluster; made by [`Cluster::builder`].
 ///
-/// The defaults: one node of two CPUs, no GPU, two users, [`Proctrack::Cgroup`],
-/// `PrologFlags=Alloc`, `KillWait=5`, no accounting storage, below /tmp.
+/// The defaults: one node of two CPUs, no GPU, two users, [`Proctrack::Cgroup`] where cgroup v1 is
+/// mounted and else [`Proctrack::Linuxproc`], `PrologFlags=Alloc`, `KillWait=5`, no accounting storage, below /tmp.
 #[derive(Clone, Debug)]
 pub struct Builder {
     pub(super) n_nodes: usize,
@@ -54,7 +56,7 @@ impl Default for Builder {
             n_gpus: 0,
             n_users: 2,
             cpus_per_node: 2,
-            proctrack: Proctrack::Cgroup,
+            proctrack: if has_cgroup_v1() { Proctrack::Cgroup } else { Proctrack::Linuxproc },
             prolog_flags: "Alloc".to_owned(),
             kill_wait_s: 5,
             plugstack: String::new(),

@@ -5,14 +5,14 @@ use super::line::split_once;
 /// Reads one float as Python's `repr`, numpy or C print it: `127.5`, `200.`, `8.4e-05`, `nan`,
 /// `np.float64(151.65)`.
 pub(super) fn parse_float(bytes: &[u8]) -> Option<f64> {
-    let text = std::str::from_utf8(bytes).ok()?.trim();
-    let text = match text.split_once('(') {
-        Some((name, rest)) if name.starts_with("np.") => rest.strip_suffix(')')?,
-        _ => text,
+    let text = bytes.trim_ascii();
+    let text = match text.strip_prefix(b"np.") {
+        Some(numpy) => split_once(numpy, b"(")?.1.strip_suffix(b")")?,
+        None => text,
     };
-    let is_decimal = |b: u8| b.is_ascii_digit() || b".eE+-".contains(&b);
-    let is_word = matches!(text, "nan" | "inf" | "-inf");
-    (is_word || text.bytes().all(is_decimal)).then(|| text.parse().ok())?
+    let is_decimal = |b: &u8| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-');
+    let is_number = text.iter().all(is_decimal) || matches!(text, b"nan" | b"inf" | b"-inf");
+    is_number.then(|| std::str::from_utf8(text).ok()?.parse().ok())?
 }
 
 /// Reads a duration in seconds.

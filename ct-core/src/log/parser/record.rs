@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 
 use super::components::{Devices, parse_components};
-use super::line::{find, rsplit_once, split_once};
+use super::line::{rsplit_once, split_once};
 use super::number::{parse_float, parse_list};
 use super::session::Writer;
+
+const VERSION: &[u8] = b"carbontracker version ";
+const COMPONENTS: &[u8] = b"The following components were found:";
 
 /// A message of the standard log, as far as it matters.
 #[derive(Debug)]
@@ -34,16 +37,20 @@ pub(super) enum Message<'a> {
 
 /// Reads a message; `None` is one that says nothing this parser needs.
 pub(super) fn parse_message(text: &[u8]) -> Option<Message<'_>> {
-    if let Some(rest) = text.strip_prefix(b"carbontracker version ") {
-        return Some(version(rest));
+    // By its first letter: a log is mostly epochs, durations and powers.
+    match text.first()? {
+        b'A' => power(text).or_else(|| intensity(text)),
+        b'D' => text.strip_prefix(b"Duration: ").map(Message::Duration),
+        b'E' => epoch(text),
+        b'P' => power(text),
+        b'C' => intensity(text),
+        b'c' if text.starts_with(VERSION) => Some(version(&text[VERSION.len()..])),
+        b'T' if text.starts_with(COMPONENTS) => {
+            Some(Message::Components(parse_components(&text[COMPONENTS.len()..])))
+        }
+        _ => None,
     }
-    if let Some(rest) = text.strip_prefix(b"The following components were found:") {
-        return Some(Message::Components(parse_components(rest)));
-    }
-    if let Some(rest) = text.strip_prefix(b"Duration: ") {
-        return Some(Message::Duration(rest));
-    }
-    epoch(text).or_else(|| power(text)).or_else(|| intensity(text)).or_else(|| status(text))
+    .or_else(|| status(text))
 }
 
 fn version(rest: &[u8]) -> Message<'_> {
@@ -78,18 +85,22 @@ fn power(text: &[u8]) -> Option<Message<'_>> {
 }
 
 fn intensity(text: &[u8]) -> Option<Message<'_>> {
-    const PLACE: &[u8] = b"at detected location";
-    let place = find(text, PLACE).map(|at| text[at + PLACE.len()..].trim_ascii());
-    let place = place.map(|p| p.strip_prefix(b":").unwrap_or(p).trim_ascii_start());
     if text.starts_with(b"Carbon intensities (") {
-        let (place, list) = rsplit_once(place?, b": [")?;
+        let (place, list) = rsplit_once(place_in(text)?, b": [")?;
         let list = parse_list(&[b"[", list].concat());
         return Some(Message::Intensities(list, String::from_utf8_lossy(place)));
     }
     let rest = text.strip_prefix(b"Average carbon intensity during training was ")?;
     let mean = rest.split(|b| *b == b' ').next().and_then(parse_float);
-    let place = place.map(|p| String::from_utf8_lossy(p.strip_suffix(b".").unwrap_or(p)));
+    let place = place_in(text).map(|p| String::from_utf8_lossy(p.strip_suffix(b".").unwrap_or(p)));
     Some(Message::MeanIntensity(mean, place))
+}
+
+/// What follows `at detected location`, with a colon or without.
+fn place_in(text: &[u8]) -> Option<&[u8]> {
+    let (_, place) = split_once(text, b"at detected location")?;
+    let place = place.trim_ascii();
+    Some(place.strip_prefix(b":").unwrap_or(place).trim_ascii_start())
 }
 
 fn status(text: &[u8]) -> Option<Message<'_>> {

@@ -1,8 +1,7 @@
 //! Reads the standard log.
 
+use std::borrow::Cow;
 use std::ops::Range;
-
-use chrono::NaiveDateTime;
 
 use super::line::{Line, Stamp, lines, split_prefix};
 use super::number::{parse_array, parse_duration, parse_float, parse_sample_means};
@@ -12,7 +11,8 @@ use super::{Skipped, excerpt};
 
 /// Reads a standard log, `…_carbontracker.log`.
 pub fn parse_standard(bytes: &[u8]) -> StandardLog<'_> {
-    let mut reader = Reader { bytes, log: StandardLog::default(), started: None, array: None };
+    let mut reader =
+        Reader { bytes, log: StandardLog::default(), started: None, last: None, array: None };
     let mut garbage: Option<Skipped> = None;
     for line in lines(bytes) {
         match split_prefix(line.text) {
@@ -25,6 +25,7 @@ pub fn parse_standard(bytes: &[u8]) -> StandardLog<'_> {
         }
     }
     reader.close_array();
+    reader.end_session();
     let mut log = reader.log;
     for session in &mut log.sessions {
         session.epochs.retain(|e| e.duration_s.is_some() || !e.power.is_empty());
@@ -47,7 +48,9 @@ struct Reader<'a> {
     bytes: &'a [u8],
     log: StandardLog<'a>,
     /// Number and time of the last `Epoch N started.`
-    started: Option<(u64, NaiveDateTime)>,
+    started: Option<(u64, Stamp<'a>)>,
+    /// Stamp of the session's last record.
+    last: Option<Stamp<'a>>,
     /// A numpy array whose bracket is still open: its line, and where its text lies.
     array: Option<(usize, Range<usize>)>,
 }
@@ -57,17 +60,18 @@ impl<'a> Reader<'a> {
         self.close_array();
         let message = parse_message(text);
         if let Some(Message::Version(version, writer)) = message {
-            let (start, end) = (stamp.text, stamp.text);
+            self.end_session();
+            let (start, end) = (stamp.as_str(), stamp.as_str());
             let version = Some(version);
             self.log.sessions.push(Session { version, writer, start, end, ..Session::default() });
             self.started = None;
             return;
         }
         if self.log.sessions.is_empty() && message.is_some() {
-            self.log.sessions.push(Session { start: stamp.text, ..Session::default() });
+            self.log.sessions.push(Session { start: stamp.as_str(), ..Session::default() });
         }
         let Some(session) = self.log.sessions.last_mut() else { return };
-        session.end = stamp.text;
+        self.last = Some(stamp);
         match message {
             Some(Message::Pue(pue)) => session.pue = Some(pue),
             Some(Message::Components(devices)) => session.devices = devices,
@@ -89,13 +93,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn end_session(&mut self) {
+        if let (Some(session), Some(last)) = (self.log.sessions.last_mut(), self.last.take()) {
+            session.end = last.as_str();
+        }
+    }
+
     fn take_epoch(&mut self, line: Line<'a>, stamp: Stamp<'a>, message: Message<'a>) {
         match message {
             Message::Epoch(number) => self.push_epoch(number, None),
-            Message::EpochStarted(number) => self.started = Some((number, stamp.at)),
+            Message::EpochStarted(number) => self.started = Some((number, stamp)),
             Message::EpochEnded(number) => {
                 let started = self.started.take().filter(|(n, _)| *n == number);
-                let millis = started.map(|(_, at)| (stamp.at - at).num_milliseconds());
+                let millis = started.and_then(|(_, start)| millis_between(start, stamp));
                 self.push_epoch(number, millis.map(|ms| ms as f64 / 1000.0));
             }
             Message::Duration(value) => {
@@ -154,7 +164,11 @@ impl<'a> Reader<'a> {
         is_scalar: bool,
     ) -> bool {
         let watts = watts.filter(|watts| is_known(watts));
-        let component = String::from_utf8_lossy(name);
+        let component = match name {
+            b"gpu" => Cow::Borrowed("gpu"),
+            b"cpu" => Cow::Borrowed("cpu"),
+            _ => String::from_utf8_lossy(name),
+        };
         let Some(session) = self.log.sessions.last_mut() else { return false };
         let Some(epoch) = session.epochs.last_mut() else {
             self.skip_value(line, "power", name, "an epoch before it");
@@ -206,6 +220,10 @@ impl<'a> Reader<'a> {
         let reason = format!("{what} is \"{seen}\", expected {expected}{torn}");
         self.log.skipped.push(Skipped::new(line.number, reason));
     }
+}
+
+fn millis_between(start: Stamp<'_>, end: Stamp<'_>) -> Option<i64> {
+    Some((end.at()? - start.at()?).num_milliseconds())
 }
 
 fn is_known(watts: &[f64]) -> bool {
