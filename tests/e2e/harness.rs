@@ -181,7 +181,7 @@ const BARE_STRAY: &str =
 
 #[test]
 fn killed_owner_leaves_no_daemon_no_stray_process_and_no_group() -> Result<()> {
-    if !e2e_is_possible() {
+    if !e2e_is_possible() || !cgroup_test_is_possible() {
         return Ok(());
     }
     // This test runs itself once more, as an owner that comes to a sudden end.
@@ -299,7 +299,7 @@ fn reader_that_keeps_a_counter_open_sees_it_rise() -> Result<()> {
 
 #[test]
 fn power_follows_the_cpu_time_of_a_node() -> Result<()> {
-    if !e2e_is_possible() {
+    if !e2e_is_possible() || !cgroup_test_is_possible() {
         return Ok(());
     }
     let cluster = Cluster::builder().start()?;

@@ -104,7 +104,12 @@ impl Job {
 
     /// What is degraded, on the node and for this job.
     pub fn all_warnings(&self, context: Context<'_>) -> BTreeSet<String> {
-        self.warnings.iter().chain(context.problems).cloned().collect()
+        let mut all: BTreeSet<String> =
+            self.warnings.iter().chain(context.problems).cloned().collect();
+        if self.cgroup.is_some() && !self.cpu_time.is_known() {
+            all.insert("no CPU time in the job's cgroup: its share is by allocation".to_owned());
+        }
+        all
     }
 
     fn job_total(&self, context: Context<'_>) -> Option<JobTotal> {

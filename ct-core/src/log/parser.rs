@@ -23,7 +23,7 @@ pub use components::Devices;
 pub use number::parse_duration;
 pub use run::{Counted, Counting, Run};
 pub use session::{Epoch, Power, Session, StandardLog, Writer};
-pub use standard::parse_standard;
+pub use standard::{parse_standard, sum_standard};
 pub use tracker::Tracker;
 
 /// A part of a log that could not be read.

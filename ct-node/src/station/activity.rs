@@ -65,18 +65,14 @@ fn read_job(job: &mut Job, cgroupfs: &Path) -> Option<Duration> {
     let cgroup = job.cgroup.as_ref()?;
     match cgroup::read_cpu_time(cgroup, cgroupfs) {
         Ok(time) => Some(job.cpu_time.advance(time)),
-        Err(ReadError::Gone { .. })
-            if job.cpu_time.is_known() && !cgroup::exists(cgroup, cgroupfs) =>
-        {
-            // Between two steps, or after the last: the job runs nothing.
-            job.cpu_time.lifetime_ended();
-            Some(Duration::ZERO)
-        }
         Err(ReadError::Gone { .. }) => {
-            // cgroup v1 without jobacct_gather/cgroup makes no cpuacct directory.
-            let warning = "no CPU time in the job's cgroup: its share is by allocation";
-            job.warnings.insert(warning.to_owned());
-            None
+            // Whatever comes next begins at zero.
+            job.cpu_time.lifetime_ended();
+            // Between two steps, or after the last, the job runs nothing. While another controller
+            // has it, or before it was ever read, its time is unknown: on v1 cpuacct comes after
+            // freezer, and without jobacct_gather/cgroup it never comes.
+            let runs_nothing = job.cpu_time.is_known() && !cgroup::exists(cgroup, cgroupfs);
+            runs_nothing.then_some(Duration::ZERO)
         }
         Err(e) => {
             job.warnings.insert(format!("CPU time unknown, share by allocation: {e}"));
@@ -121,8 +117,7 @@ mod tests {
         let mut job = Job::new(facts, true, Default::default(), at);
         job.cgroup = Some(ct_core::slurm::CgroupPaths::V1("slurm/job_7".into()));
         assert_eq!(read_job(&mut job, root.path()), None);
-        assert!(job.warnings.iter().any(|w| w.contains("by allocation")));
-        // Once it was read and is gone altogether, the job runs nothing.
+        // Once it was read and is gone altogether, the job runs nothing; the next begins at zero.
         let cpuacct = root.path().join("cpuacct/slurm/job_7");
         fs::create_dir_all(&cpuacct).unwrap();
         fs::write(cpuacct.join("cpuacct.usage"), "1000000000\n").unwrap();
@@ -130,5 +125,10 @@ mod tests {
         fs::remove_dir_all(root.path().join("cpuacct")).unwrap();
         fs::remove_dir_all(root.path().join("freezer")).unwrap();
         assert_eq!(read_job(&mut job, root.path()), Some(Duration::ZERO));
+        fs::create_dir_all(root.path().join("freezer/slurm/job_7")).unwrap();
+        assert_eq!(read_job(&mut job, root.path()), None);
+        fs::create_dir_all(&cpuacct).unwrap();
+        fs::write(cpuacct.join("cpuacct.usage"), "1500000000\n").unwrap();
+        assert_eq!(read_job(&mut job, root.path()), Some(Duration::from_millis(1500)));
     }
 }

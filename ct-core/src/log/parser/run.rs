@@ -1,7 +1,7 @@
 //! A run: the pair of logs of one stem, and what of it counts.
 
 use super::block::{Block, OutputLog};
-use super::session::{Session, StandardLog, Writer};
+use super::session::{Session, StandardLog, Writer, common_factor};
 use super::tracker::{Order, Tracker, guess_order, trackers};
 
 /// The logs of one stem, either of which may be missing.
@@ -87,7 +87,7 @@ impl Trained {
         Self {
             is_ours: !sessions.is_empty() && sessions.iter().all(|s| s.writer == Writer::Slurm),
             is_early_stop: sessions.iter().any(|s| s.is_early_stop),
-            devices_factor: devices_factor(sessions),
+            devices_factor: common_factor(sessions),
         }
     }
 }
@@ -124,20 +124,6 @@ fn decide(
     } else {
         (Counting::Actual, "all epochs were monitored")
     }
-}
-
-/// How many times the logged energy that of all devices is.
-fn devices_factor(sessions: &[Session<'_>]) -> Option<f64> {
-    let mut factors = sessions.iter().flat_map(|session| {
-        let powers = session.epochs.iter().flat_map(|epoch| &epoch.power);
-        powers.map(|power| session.devices_factor(power))
-    });
-    let first = factors.next().unwrap_or(1.0);
-    if factors.all(|factor| factor == first) {
-        return Some(first);
-    }
-    let sum = |is_all| sessions.iter().map(|s| s.energy_kwh(is_all)).sum::<f64>();
-    Some(sum(true) / sum(false)).filter(|ratio| ratio.is_finite())
 }
 
 #[cfg(test)]

@@ -69,6 +69,37 @@ pub struct Session<'a> {
     pub end: &'a str,
     /// Whether several trackers wrote to this file at once: the epochs cannot be told apart.
     pub is_interleaved: bool,
+    pub(super) sums: Sums,
+}
+
+/// What the epochs of a session come to, added up as each one ends.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Sums {
+    logged_j: f64,
+    all_devices_j: f64,
+    /// How many times the logged power that of all devices is, if it is the same everywhere.
+    factor: Option<f64>,
+    has_several_factors: bool,
+}
+
+impl Sums {
+    fn add_factor(&mut self, factor: f64) {
+        let first = *self.factor.get_or_insert(factor);
+        self.has_several_factors |= factor != first;
+    }
+}
+
+/// How many times the logged energy of sessions that of all devices is; `None` where it cannot be
+/// told.
+pub(super) fn common_factor(sessions: &[Session<'_>]) -> Option<f64> {
+    let mut factors = sessions.iter().filter_map(|session| session.sums.factor);
+    let first = factors.next().unwrap_or(1.0);
+    let has_several = sessions.iter().any(|session| session.sums.has_several_factors);
+    if !has_several && factors.all(|factor| factor == first) {
+        return Some(first);
+    }
+    let sum = |is_all| sessions.iter().map(|s| s.energy_kwh(is_all)).sum::<f64>();
+    Some(sum(true) / sum(false)).filter(|ratio| ratio.is_finite())
 }
 
 impl Session<'_> {
@@ -85,15 +116,26 @@ impl Session<'_> {
     ///
     /// As logged, or of all devices where the log has their mean. Unknown power counts nothing.
     pub fn energy_kwh(&self, is_all_devices: bool) -> f64 {
-        let joules = |epoch: &Epoch<'_>| {
-            let watts = epoch.power.iter().map(|power| {
-                let factor = if is_all_devices { self.devices_factor(power) } else { 1.0 };
-                let known = power.watts.iter().flatten().filter(|w| !w.is_nan());
-                known.sum::<f64>() * factor
-            });
-            watts.sum::<f64>() * epoch.duration_s.unwrap_or(0.0)
-        };
-        self.epochs.iter().map(joules).sum::<f64>() * self.pue.unwrap_or(1.0) / 3_600_000.0
+        let joules = if is_all_devices { self.sums.all_devices_j } else { self.sums.logged_j };
+        joules * self.pue.unwrap_or(1.0) / 3_600_000.0
+    }
+
+    /// Adds the last epoch to the sums: it has all its powers.
+    pub(super) fn close_epoch(&mut self) {
+        let Some(epoch) = self.epochs.last() else { return };
+        let mut sums = std::mem::take(&mut self.sums);
+        let (mut logged_w, mut all_devices_w) = (0.0, 0.0);
+        for power in &epoch.power {
+            let factor = self.devices_factor(power);
+            let watts = power.watts.iter().flatten().filter(|w| !w.is_nan()).sum::<f64>();
+            logged_w += watts;
+            all_devices_w += watts * factor;
+            sums.add_factor(factor);
+        }
+        let duration_s = epoch.duration_s.unwrap_or(0.0);
+        sums.logged_j += logged_w * duration_s;
+        sums.all_devices_j += all_devices_w * duration_s;
+        self.sums = sums;
     }
 }
 

@@ -11,8 +11,17 @@ use super::{Skipped, excerpt};
 
 /// Reads a standard log, `…_carbontracker.log`.
 pub fn parse_standard(bytes: &[u8]) -> StandardLog<'_> {
-    let mut reader =
-        Reader { bytes, log: StandardLog::default(), started: None, last: None, array: None };
+    read(bytes, true)
+}
+
+/// Reads a standard log for its sums: the sessions have no epochs, however many the log has.
+pub fn sum_standard(bytes: &[u8]) -> StandardLog<'_> {
+    read(bytes, false)
+}
+
+fn read(bytes: &[u8], keeps_epochs: bool) -> StandardLog<'_> {
+    let log = StandardLog::default();
+    let mut reader = Reader { bytes, keeps_epochs, log, started: None, last: None, array: None };
     let mut garbage: Option<Skipped> = None;
     for line in lines(bytes) {
         match split_prefix(line.text) {
@@ -46,6 +55,7 @@ const COMPONENTS_MAX: usize = 32;
 
 struct Reader<'a> {
     bytes: &'a [u8],
+    keeps_epochs: bool,
     log: StandardLog<'a>,
     /// Number and time of the last `Epoch N started.`
     started: Option<(u64, Stamp<'a>)>,
@@ -94,8 +104,13 @@ impl<'a> Reader<'a> {
     }
 
     fn end_session(&mut self) {
-        if let (Some(session), Some(last)) = (self.log.sessions.last_mut(), self.last.take()) {
+        let Some(session) = self.log.sessions.last_mut() else { return };
+        if let Some(last) = self.last.take() {
             session.end = last.as_str();
+        }
+        session.close_epoch();
+        if !self.keeps_epochs {
+            session.epochs.clear();
         }
     }
 
@@ -152,7 +167,13 @@ impl<'a> Reader<'a> {
         if session.epochs.last().is_some_and(|last| last.number >= number) {
             session.is_interleaved = true;
         }
-        session.epochs.push(Epoch { number, duration_s, power: Vec::new() });
+        session.close_epoch();
+        let mut power = Vec::new();
+        if let Some(last) = session.epochs.pop_if(|_| !self.keeps_epochs) {
+            power = last.power;
+            power.clear();
+        }
+        session.epochs.push(Epoch { number, duration_s, power });
     }
 
     /// Gives the last epoch a component's power; says whether it took it.
