@@ -46,6 +46,7 @@ pub struct Sampler {
     last: Option<Last>,
     n_cpus: u32,
     problems: BTreeSet<String>,
+    failures: Vec<String>,
 }
 
 struct Last {
@@ -66,7 +67,15 @@ impl Sampler {
         let devices = sources.iter().flat_map(|s| s.devices().iter().cloned()).collect();
         let n_cpus = read_node_cpu(procfs).map_or(1, |c| c.n_cpus.max(1));
         let procfs = procfs.to_owned();
-        Self { sources, devices, procfs, last: None, n_cpus, problems: BTreeSet::new() }
+        Self {
+            sources,
+            devices,
+            procfs,
+            last: None,
+            n_cpus,
+            problems: BTreeSet::new(),
+            failures: Vec::new(),
+        }
     }
 
     /// Discovers and opens every meter of this node; needs root for RAPL.
@@ -101,9 +110,14 @@ impl Sampler {
         self.n_cpus
     }
 
-    /// What is or was degraded, each said once.
+    /// What is degraded on this node for good.
     pub fn problems(&self) -> &BTreeSet<String> {
         &self.problems
+    }
+
+    /// What failed at the last sample.
+    pub fn failures(&self) -> &[String] {
+        &self.failures
     }
 
     /// When the last sample was taken.
@@ -119,6 +133,7 @@ impl Sampler {
 
     /// Samples now; the interval since the last sample, if there was one.
     pub fn sample(&mut self) -> Option<Interval> {
+        self.failures.clear();
         let readings: Vec<_> = self.sources.iter_mut().flat_map(|s| s.read()).collect();
         // Time is taken after the counters: a slow meter's wait belongs to the interval it ends.
         let at = now();
@@ -126,7 +141,7 @@ impl Sampler {
         let mut counters = Vec::with_capacity(readings.len());
         for (device, reading) in self.devices.iter().zip(readings) {
             if let Err(e) = &reading {
-                self.problems.insert(format!("{}: {e}", device.name));
+                self.failures.push(format!("{}: {e}", device.name));
             }
             counters.push(reading.ok().map(|count| (count, at)));
         }
@@ -139,7 +154,7 @@ impl Sampler {
         match read_node_cpu(&self.procfs) {
             Ok(cpu) => Some(cpu.busy),
             Err(e) => {
-                self.problems.insert(e.to_string());
+                self.failures.push(e.to_string());
                 None
             }
         }
@@ -302,8 +317,9 @@ mod tests {
         let mut s = sampler(vec![device("a", 1, true)], &[&[Some(1)], &[None], &[Some(9)]]);
         s.sample();
         assert_eq!(energies(&s.sample().unwrap()), [(0, false)]);
+        assert!(s.failures().iter().any(|p| p.starts_with("a: ")));
         assert_eq!(energies(&s.sample().unwrap()), [(8, true)]);
-        assert!(s.problems().iter().any(|p| p.contains("vanished")));
+        assert!(!s.failures().iter().any(|p| p.starts_with("a: ")));
     }
 
     #[test]

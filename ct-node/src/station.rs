@@ -30,6 +30,9 @@ use activity::SystemTime;
 /// the node's own books need them.
 const MOST_IDLE: Duration = Duration::from_secs(60);
 
+/// Warnings of one job beyond which failures of meters are no longer added.
+const MOST_WARNINGS: usize = 32;
+
 /// Looks at what other nodes of a job had drawn: the job, the names of those nodes, and when.
 pub type OtherNodes = Box<dyn FnMut(&Job, &[String], Moment) -> Others>;
 
@@ -132,7 +135,10 @@ impl Station {
         if let Some(interval) = self.sampler.sample() {
             self.charge(&interval);
         }
-        self.problems.extend(self.sampler.problems().iter().cloned());
+        for job in self.jobs.values_mut() {
+            let room = MOST_WARNINGS.saturating_sub(job.warnings.len());
+            job.warnings.extend(self.sampler.failures().iter().take(room).cloned());
+        }
         self.sampler.last_at().unwrap_or_else(now)
     }
 

@@ -108,12 +108,24 @@ fn daemon(program: &Path, site: &Site, node: &str, cgroups: Vec<CString>) -> io:
         args.extend([OsStr::new("--config"), config.as_os_str()]);
     }
     args.extend([OsStr::new("--node"), OsStr::new(node)]);
-    let mut env = vec![CString::from(c"PATH=/usr/sbin:/usr/bin:/sbin:/bin")];
+    let mut env = vec![CString::new(search_path())?];
     if let Some(conf) = std::env::var_os("SLURM_CONF") {
         env.push(CString::new([b"SLURM_CONF=", conf.as_bytes()].concat())?);
     }
     let args = args.into_iter().map(|a| CString::new(a.as_bytes())).collect::<Result<_, _>>()?;
     Ok(Daemon { args, env, cgroups })
+}
+
+/// The usual directories, and those of the running Slurm: ct-noded asks slurmctld by `squeue`.
+fn search_path() -> Vec<u8> {
+    let mut path = b"PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_vec();
+    let daemon = fs::read_link("/proc/self/exe").unwrap_or_default();
+    // slurmd lies in sbin, the commands in bin beside it.
+    for dir in daemon.ancestors().skip(2).take(1).flat_map(|d| [d.join("bin"), d.join("sbin")]) {
+        path.push(b':');
+        path.extend_from_slice(dir.as_os_str().as_bytes());
+    }
+    path
 }
 
 /// `cgroup.procs` at the root of each hierarchy: one under v2, one per controller under v1.

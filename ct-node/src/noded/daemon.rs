@@ -74,11 +74,8 @@ impl Daemon {
         loop {
             let others = [signals.as_fd(), wake.as_fd()];
             let timeout = self.timeout();
-            let mut n_events = 0;
-            let ready = server.turn(timeout, &others, &mut |peer, line, fds| {
-                n_events += 1;
-                self.answer(peer, line, fds)
-            })?;
+            let ready = server
+                .turn(timeout, &others, &mut |peer, line, fds| self.answer(peer, line, fds))?;
             if ready[0] {
                 self.state.save(&self.station);
                 log::info!("asked to end; state is written");
@@ -90,16 +87,12 @@ impl Daemon {
             }
             if self.station.next_sample_in().is_zero() {
                 self.station.sample();
-                n_events += 1;
             }
             if last_look.elapsed() >= LOOK_FOR_LOST {
                 last_look = Instant::now();
                 self.closing.look_for_lost(&self.station);
             }
-            self.closing.turn(&mut self.station, &mut self.logs, &self.state);
-            if n_events > 0 {
-                self.after_event();
-            }
+            self.after_event();
         }
     }
 
