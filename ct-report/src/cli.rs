@@ -33,7 +33,7 @@ pub(crate) enum Command {
 /// Where logs are looked for.
 #[derive(Debug, Args)]
 pub(crate) struct LogPaths {
-    /// Read logs from these directories, or these log files
+    /// Read logs from these directories, log files (also .gz) or patterns; `-` for a list on stdin
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<PathBuf>,
     /// Look into directories below, too

@@ -20,8 +20,10 @@ const FAILURE: u8 = 2;
 pub(crate) struct Outcome {
     /// How many logs or records matched.
     pub(crate) matched: usize,
-    /// What could not be read.
+    /// What could not be read and was not told yet.
     pub(crate) skipped: Vec<SkippedPart>,
+    warnings: Vec<String>,
+    n_told: usize,
 }
 
 /// A part of a file that could not be read.
@@ -46,12 +48,28 @@ impl Outcome {
         self.skip_part(path, None, format!("cannot read: {reason}"));
     }
 
-    fn skip_part(&mut self, path: &Path, line: Option<usize>, reason: String) {
+    /// Notes a path that could not be looked at, without the hint an error has.
+    pub(crate) fn skip_path(&mut self, path: &Path, error: &anyhow::Error) {
+        let hints = usize::from(error.is::<Hint>());
+        let causes: Vec<_> = error.chain().skip(hints).map(ToString::to_string).collect();
+        self.skip_part(path, None, causes.join(": "));
+    }
+
+    /// Notes a part of a file, or with no line a whole one, that could not be read.
+    pub(crate) fn skip_part(&mut self, path: &Path, line: Option<usize>, reason: String) {
         self.skipped.push(SkippedPart { path: path.to_owned(), line, reason });
     }
 
-    /// Says what was skipped and ends.
-    pub(crate) fn exit_code(self) -> ExitCode {
+    /// Adds what was noted elsewhere, and says its warnings.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.matched += other.matched;
+        self.skipped.extend(other.skipped);
+        self.n_told += other.n_told;
+        other.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    }
+
+    /// Says what was skipped so far, and forgets it: of many files not all fits into memory.
+    pub(crate) fn tell(&mut self) {
         for parts in self.skipped.chunk_by(|a, b| a.path == b.path) {
             let path = parts[0].path.display().to_string();
             for part in parts.iter().take(NAMED_PER_FILE) {
@@ -62,8 +80,14 @@ impl Outcome {
                 say(&format!("{path}: skipped: {} more", parts.len() - NAMED_PER_FILE));
             }
         }
-        if !self.skipped.is_empty() {
-            note(&format!("{} part(s) could not be read and are not counted", self.skipped.len()));
+        self.n_told += std::mem::take(&mut self.skipped).len();
+    }
+
+    /// Says what was skipped and ends.
+    pub(crate) fn exit_code(mut self) -> ExitCode {
+        self.tell();
+        if self.n_told > 0 {
+            note(&format!("{} part(s) could not be read and are not counted", self.n_told));
             return ExitCode::from(3);
         }
         if self.matched == 0 {
@@ -117,8 +141,16 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS }
 }
 
-/// Warns of a pair of logs of which one is missing or empty.
-pub(crate) fn warn_orphan(set: &LogSet, run: &Run<'_>) {
+impl Outcome {
+    /// Warns of a pair of logs of which one is missing or empty.
+    pub(crate) fn warn_orphan(&mut self, set: &LogSet, run: &Run<'_>) {
+        if let Some(warning) = orphan(set, run) {
+            self.warnings.push(warning);
+        }
+    }
+}
+
+fn orphan(set: &LogSet, run: &Run<'_>) -> Option<String> {
     let stem = set.dir.join(&set.stem);
     let stem = stem.display();
     let (has_standard, has_output) =
@@ -129,9 +161,9 @@ pub(crate) fn warn_orphan(set: &LogSet, run: &Run<'_>) {
         (Some(_), Some(_)) if has_standard && !has_output => {
             "no consumption in the output log: unfinished, nothing is counted"
         }
-        _ => return,
+        _ => return None,
     };
-    say(&format!("warning: {stem}: {warning}"));
+    Some(format!("{stem}: {warning}"))
 }
 
 /// Says something worth knowing that is no error.

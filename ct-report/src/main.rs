@@ -11,6 +11,7 @@ mod load;
 mod query;
 mod render;
 mod total;
+mod upstream;
 
 use std::process::ExitCode;
 

@@ -1,5 +1,6 @@
 //! Adds up runs: what each counts, as logged and of all devices. Knows no format.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ct_core::carbon::km_by_car;
@@ -17,16 +18,23 @@ const CAR_UNIT: &str = "km travelled by car";
 /// Runs and what they count.
 #[derive(Debug, Default)]
 pub(crate) struct Total {
+    /// Runs that are listed, or may yet change: those of records.
     runs: Vec<CountedRun>,
+    /// Whether every run is to be listed; else only sums are kept, however many runs there are.
+    is_listed: bool,
+    logged: Amount,
+    all_devices: Amount,
+    n_means: usize,
+    unclear: Vec<String>,
 }
 
 /// What one tracker's logs, or one record, count.
 #[derive(Debug)]
-struct CountedRun {
+pub(crate) struct CountedRun {
     stem: String,
     /// `actual`, `prediction` or `none`.
     counted: &'static str,
-    why: String,
+    why: Cow<'static, str>,
     amount: Amount,
     /// How many times the logged energy that of all devices is.
     devices_factor: Option<f64>,
@@ -72,23 +80,43 @@ impl Amount {
 }
 
 impl Total {
-    /// Adds the run of one stem; a record counts before its logs.
-    pub(crate) fn add(&mut self, stem: &str, record: Option<Record>, run: &Run<'_>) {
-        if let Some(record) = record {
-            self.runs.push(count_record(stem, &record));
-            return;
+    /// Nothing yet; `is_listed` where every run is to be told.
+    pub(crate) fn new(is_listed: bool) -> Self {
+        Self { is_listed, ..Self::default() }
+    }
+
+    /// Adds what one stem counts.
+    pub(crate) fn add(&mut self, runs: Vec<CountedRun>) {
+        for run in runs {
+            if self.is_listed || run.job.is_some() {
+                self.runs.push(run);
+            } else {
+                self.add_up(&run);
+            }
         }
-        let counted = run.counted();
-        if counted.is_empty() {
-            let why = "no consumption in the log".to_owned();
-            self.runs.push(CountedRun::none(stem, why));
+    }
+
+    /// Adds a run to the sums.
+    fn add_up(&mut self, run: &CountedRun) {
+        self.logged.add(&run.amount, 1.0);
+        self.all_devices.add(&run.amount, run.devices_factor.unwrap_or(1.0));
+        self.n_means += usize::from(run.devices_factor.is_some_and(|f| f != 1.0));
+        if run.devices_factor.is_none() {
+            self.unclear.push(run.stem.clone());
         }
-        self.runs.extend(counted.iter().map(|counted| count_blocks(stem, counted)));
+    }
+
+    /// Counts each job once and adds up what is not in the sums yet.
+    pub(crate) fn settle(&mut self) {
+        self.settle_jobs();
+        let runs = std::mem::take(&mut self.runs);
+        runs.iter().for_each(|run| self.add_up(run));
+        self.runs = runs;
     }
 
     /// Counts each job once: a job over several nodes by its nodes' records, or by the sum its
     /// first node saw where that has more of them; of copies of a record only the first.
-    pub(crate) fn settle_jobs(&mut self) {
+    fn settle_jobs(&mut self) {
         let mut jobs: BTreeMap<(String, u32, u32), Vec<usize>> = BTreeMap::new();
         for (index, run) in self.runs.iter().enumerate() {
             if let Some(job) = run.job.as_ref().filter(|job| job.key.1 != 0) {
@@ -106,7 +134,7 @@ impl Total {
             let run = &mut self.runs[index];
             let node = run.job.as_ref().map(|job| job.node.clone()).unwrap_or_default();
             if !nodes.insert(node) {
-                *run = CountedRun::none(&run.stem, "a copy of another record".to_owned());
+                *run = CountedRun::none(&run.stem, Cow::Borrowed("a copy of another record"));
             }
         }
         let seen = |run: &CountedRun| {
@@ -119,31 +147,28 @@ impl Total {
             let run = &mut self.runs[index];
             if index == first {
                 run.amount = amount.clone();
-                run.why = format!("record of the job, {seen} nodes as its first node saw them");
+                run.why =
+                    format!("record of the job, {seen} nodes as its first node saw them").into();
             } else {
-                *run = CountedRun::none(&run.stem, "in the sum of the job's first node".to_owned());
+                let why = Cow::Borrowed("in the sum of the job's first node");
+                *run = CountedRun::none(&run.stem, why);
             }
         }
     }
 
     /// The sum, of all devices or as logged.
-    pub(crate) fn sum(&self, is_all_devices: bool) -> Amount {
-        let mut sum = Amount::default();
-        for run in &self.runs {
-            let factor = run.devices_factor.filter(|_| is_all_devices).unwrap_or(1.0);
-            sum.add(&run.amount, factor);
-        }
-        sum
+    pub(crate) fn sum(&self, is_all_devices: bool) -> &Amount {
+        if is_all_devices { &self.all_devices } else { &self.logged }
     }
 
     /// How many runs logged the mean over several devices.
     pub(crate) fn n_means(&self) -> usize {
-        self.runs.iter().filter(|run| run.devices_factor.is_some_and(|f| f != 1.0)).count()
+        self.n_means
     }
 
     /// Stems of runs whose energy of all devices cannot be told.
     pub(crate) fn unclear(&self) -> impl Iterator<Item = &str> {
-        self.runs.iter().filter(|run| run.devices_factor.is_none()).map(|run| &*run.stem)
+        self.unclear.iter().map(String::as_str)
     }
 
     /// The sum and each run, as `aggregate --json` prints them.
@@ -165,7 +190,7 @@ impl Total {
         TotalJson {
             energy_kwh: logged.energy_kwh,
             co2eq_g: logged.co2eq_g,
-            equivalents: logged.equivalents.into_iter().collect(),
+            equivalents: logged.equivalents.iter().cloned().collect(),
             energy_all_devices_kwh: all.energy_kwh,
             co2eq_all_devices_g: all.co2eq_g,
             runs: runs.collect(),
@@ -174,8 +199,20 @@ impl Total {
     }
 }
 
+/// What the run of one stem counts; a record counts before its logs.
+pub(crate) fn count(stem: &str, record: Option<&Record>, run: &Run<'_>) -> Vec<CountedRun> {
+    if let Some(record) = record {
+        return vec![count_record(stem, record)];
+    }
+    let counted = run.counted();
+    if counted.is_empty() {
+        return vec![CountedRun::none(stem, Cow::Borrowed("no consumption in the log"))];
+    }
+    counted.iter().map(|counted| count_blocks(stem, counted)).collect()
+}
+
 impl CountedRun {
-    fn none(stem: &str, why: String) -> Self {
+    fn none(stem: &str, why: Cow<'static, str>) -> Self {
         let (amount, devices_factor) = (Amount::default(), Some(1.0));
         Self { stem: stem.to_owned(), counted: "none", why, amount, devices_factor, job: None }
     }
@@ -193,7 +230,7 @@ fn count_blocks(stem: &str, counted: &Counted<'_, '_>) -> CountedRun {
     CountedRun {
         stem: stem.to_owned(),
         counted: kind,
-        why: counted.why.to_owned(),
+        why: Cow::Borrowed(counted.why),
         amount: Amount {
             energy_kwh: finite(block.energy_kwh),
             co2eq_g: finite(block.co2eq_g),
@@ -219,7 +256,7 @@ fn count_record(stem: &str, record: &Record) -> CountedRun {
     CountedRun {
         stem: stem.to_owned(),
         counted: "actual",
-        why: "record of the job".to_owned(),
+        why: Cow::Borrowed("record of the job"),
         amount,
         devices_factor: Some(1.0),
         job: Some(Job { key, node: record.node.clone(), total }),

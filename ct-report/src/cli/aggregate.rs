@@ -4,10 +4,11 @@ use anyhow::Result;
 use clap::Args;
 
 use super::LogPaths;
-use crate::diagnostic::{Outcome, note, warn_orphan};
-use crate::load::{Loaded, logs};
+use crate::diagnostic::{Outcome, note};
+use crate::load::{self, logs};
 use crate::render::{json, sentence};
-use crate::total::Total;
+use crate::total::{Total, count};
+use crate::upstream;
 
 /// Arguments of `ct-report aggregate`.
 #[derive(Debug, Args)]
@@ -17,6 +18,9 @@ pub(crate) struct AggregateArgs {
     /// Count energies as logged, even where a log has the mean over devices
     #[arg(long)]
     as_logged: bool,
+    /// Print what carbontracker 2.4.7 itself adds up, its defects included
+    #[arg(long, conflicts_with = "as_logged")]
+    as_upstream: bool,
     /// Print JSON, with what was counted of each run and why
     #[arg(long)]
     json: bool,
@@ -25,24 +29,50 @@ pub(crate) struct AggregateArgs {
 /// Adds up the logs and prints upstream's sentence.
 pub(crate) fn run(args: &AggregateArgs) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let sets = logs::find(&args.logs.paths, args.logs.recursive)?;
-    outcome.matched = sets.len();
-    let mut total = Total::default();
-    for set in &sets {
-        let loaded = Loaded::read(set, &mut outcome);
-        let record = loaded.record(set, &mut outcome);
-        let run = loaded.run(set, &mut outcome);
-        if record.is_none() {
-            warn_orphan(set, &run);
-        }
-        total.add(&set.stem, record, &run);
+    if args.as_upstream {
+        return run_as_upstream(args, outcome);
     }
-    total.settle_jobs();
+    let sets = logs::find(&args.logs.paths, args.logs.recursive, &mut outcome)?;
+    outcome.matched = sets.len();
+    let mut total = Total::new(args.json);
+    load::for_each(
+        &sets,
+        &mut outcome,
+        |set, loaded, outcome| {
+            let record = loaded.record(set, outcome);
+            let run = loaded.sum(set, outcome);
+            if record.is_none() {
+                outcome.warn_orphan(set, &run);
+            }
+            count(&set.stem, record.as_ref(), &run)
+        },
+        |runs, outcome| {
+            if !args.json {
+                outcome.tell();
+            }
+            total.add(runs);
+            Ok(())
+        },
+    )?;
+    total.settle();
     if args.json {
         json::print(&total.to_json(&outcome.skipped))?;
     } else if outcome.matched > 0 {
         tell_difference(&total, args.as_logged);
-        sentence::print(&total.sum(!args.as_logged))?;
+        sentence::print(total.sum(!args.as_logged))?;
+    }
+    Ok(outcome)
+}
+
+fn run_as_upstream(args: &AggregateArgs, mut outcome: Outcome) -> Result<Outcome> {
+    let mut sum = upstream::Aggregate::default();
+    for dir in upstream::dirs(&args.logs, &mut outcome)? {
+        outcome.matched += sum.add_dir(&dir)?;
+    }
+    if args.json {
+        json::print(&sum)?;
+    } else {
+        sentence::print(&sum.into_amount())?;
     }
     Ok(outcome)
 }

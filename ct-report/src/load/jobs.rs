@@ -72,10 +72,12 @@ pub(crate) fn for_each(
             read_ledger_file(&file, outcome, &mut once);
         }
     }
-    for set in logs::find(&sources.logs, sources.is_recursive)? {
+    let mut loaded = Loaded::default();
+    for set in logs::find(&sources.logs, sources.is_recursive, outcome)?.iter() {
         // The logs themselves are not read here: they do not say whose they are.
         let set = LogSet { standard: None, output: None, ..set };
-        if let Some(record) = Loaded::read(&set, outcome).record(&set, outcome) {
+        loaded.read(&set, outcome);
+        if let Some(record) = loaded.record(&set, outcome) {
             let path = set.record.as_deref().unwrap_or(&set.dir);
             once(&record, Place { path, line: 1 }, outcome);
         }

@@ -23,16 +23,23 @@ pub(crate) fn print(amount: &Amount) -> Result<()> {
 fn sentence(amount: &Amount) -> String {
     let (energy, co2eq_kg) = (amount.energy_kwh, amount.co2eq_g / 1000.0);
     let mut text = format!(
-        "The training of models in this work is estimated to use {energy:.16} kWh of electricity \
-         contributing to {co2eq_kg:.16} kg of CO2eq. "
+        "The training of models in this work is estimated to use {} kWh of electricity \
+         contributing to {} kg of CO2eq. ",
+        number(energy),
+        number(co2eq_kg)
     );
     let equivalents = amount.equivalents.iter();
     let equivalents: Vec<_> =
-        equivalents.map(|(unit, value)| format!("{value:.16} {}", printable(unit))).collect();
+        equivalents.map(|(unit, v)| format!("{} {}", number(*v), printable(unit))).collect();
     if !equivalents.is_empty() {
         let _ = write!(text, "This is equivalent to {}. ", equivalents.join(" or "));
     }
     text + "Measured by carbontracker (https://github.com/lfwa/carbontracker)."
+}
+
+/// Sixteen decimals, and `nan` as C and Python write it.
+fn number(value: f64) -> String {
+    if value.is_nan() { "nan".to_owned() } else { format!("{value:.16}") }
 }
 
 #[cfg(test)]

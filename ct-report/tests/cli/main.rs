@@ -1,6 +1,7 @@
 //! The built `ct-report`, run on fixtures; outputs are compared whole.
 #![expect(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
+mod as_upstream;
 mod broken;
 mod logs;
 mod usage;
