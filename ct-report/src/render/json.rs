@@ -23,7 +23,7 @@ pub(crate) fn print<T: Serialize>(value: &T) -> Result<()> {
     Ok(())
 }
 
-/// Prints an array as [`print`] would, one element at a time.
+/// Prints an array as [`print()`] would, one element at a time.
 pub(crate) struct ArrayWriter {
     out: io::BufWriter<io::StdoutLock<'static>>,
     is_empty: bool,
