@@ -72,14 +72,19 @@ impl Serialize for Components<'_> {
 
 /// Components in the log's order: those that were found, then those that only have power.
 fn component_names<'r>(session: &'r Session<'_>) -> Vec<&'r str> {
-    let mut names: Vec<&str> = session.devices.iter().map(|d| d.component).collect();
-    for power in session.epochs.iter().flat_map(|epoch| &epoch.power) {
-        if !names.contains(&&*power.component) {
-            names.push(&power.component);
+    let found = session.devices.iter().map(|d| d.component);
+    let powers = session.epochs.iter().flat_map(|epoch| &epoch.power).map(|p| &*p.component);
+    let mut names: Vec<&str> = Vec::new();
+    for name in found.chain(powers) {
+        if names.len() < MOST_COMPONENTS && !names.contains(&name) {
+            names.push(name);
         }
     }
     names
 }
+
+/// More components than any release knows; a log that names thousands is somebody's joke.
+const MOST_COMPONENTS: usize = 8;
 
 #[derive(Debug, Serialize)]
 struct Component<'r> {

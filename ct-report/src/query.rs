@@ -74,6 +74,7 @@ impl Query {
 
     /// Whether the time asked for holds the whole of a span.
     pub(crate) fn covers_span(&self, start: DateTime<Utc>, end: DateTime<Utc>) -> bool {
-        self.start.is_none_or(|from| start >= from) && self.end.is_none_or(|to| end <= to)
+        self.start.is_none_or(|from| start >= from)
+            && self.end.is_none_or(|to| end <= to && start < to)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ct_core::carbon::km_by_car;
 use ct_core::log::parser::{Counted, Counting, Run};
@@ -31,7 +32,7 @@ pub(crate) struct Total {
 /// What one tracker's logs, or one record, count.
 #[derive(Debug)]
 pub(crate) struct CountedRun {
-    stem: String,
+    stem: Arc<str>,
     /// `actual`, `prediction` or `none`.
     counted: &'static str,
     why: Cow<'static, str>,
@@ -58,7 +59,7 @@ pub(crate) struct Amount {
     /// Footprint in gCO2e.
     pub(crate) co2eq_g: f64,
     /// Equivalents by unit, in the order they came up.
-    pub(crate) equivalents: Vec<(String, f64)>,
+    pub(crate) equivalents: Vec<(Cow<'static, str>, f64)>,
 }
 
 impl Amount {
@@ -74,7 +75,7 @@ impl Amount {
     }
 
     fn of_record(energy: KilowattHours, pue: f64, co2e_g: f64) -> Self {
-        let equivalents = vec![(CAR_UNIT.to_owned(), km_by_car(GramsCo2e::new(co2e_g)))];
+        let equivalents = vec![(Cow::Borrowed(CAR_UNIT), km_by_car(GramsCo2e::new(co2e_g)))];
         Self { energy_kwh: energy.as_kwh() * pue, co2eq_g: co2e_g, equivalents }
     }
 }
@@ -102,7 +103,7 @@ impl Total {
         self.all_devices.add(&run.amount, run.devices_factor.unwrap_or(1.0));
         self.n_means += usize::from(run.devices_factor.is_some_and(|f| f != 1.0));
         if run.devices_factor.is_none() {
-            self.unclear.push(run.stem.clone());
+            self.unclear.push(run.stem.to_string());
         }
     }
 
@@ -190,7 +191,11 @@ impl Total {
         TotalJson {
             energy_kwh: logged.energy_kwh,
             co2eq_g: logged.co2eq_g,
-            equivalents: logged.equivalents.iter().cloned().collect(),
+            equivalents: logged
+                .equivalents
+                .iter()
+                .map(|(unit, v)| (unit.to_string(), *v))
+                .collect(),
             energy_all_devices_kwh: all.energy_kwh,
             co2eq_all_devices_g: all.co2eq_g,
             runs: runs.collect(),
@@ -208,27 +213,28 @@ pub(crate) fn count(stem: &str, record: Option<&Record>, run: &Run<'_>) -> Vec<C
     if counted.is_empty() {
         return vec![CountedRun::none(stem, Cow::Borrowed("no consumption in the log"))];
     }
-    counted.iter().map(|counted| count_blocks(stem, counted)).collect()
+    let stem: Arc<str> = stem.into();
+    counted.iter().map(|counted| count_blocks(&stem, counted)).collect()
 }
 
 impl CountedRun {
     fn none(stem: &str, why: Cow<'static, str>) -> Self {
         let (amount, devices_factor) = (Amount::default(), Some(1.0));
-        Self { stem: stem.to_owned(), counted: "none", why, amount, devices_factor, job: None }
+        Self { stem: stem.into(), counted: "none", why, amount, devices_factor, job: None }
     }
 }
 
-fn count_blocks(stem: &str, counted: &Counted<'_, '_>) -> CountedRun {
+fn count_blocks(stem: &Arc<str>, counted: &Counted<'_, '_>) -> CountedRun {
     let finite = |value: f64| if value.is_finite() { value } else { 0.0 };
     let block = counted.block;
     let equivalents = block.equivalents.iter().flatten();
-    let equivalents = equivalents.map(|(unit, value)| (unit.to_string(), finite(*value)));
+    let equivalents = equivalents.map(|(unit, value)| (unit_name(unit), finite(*value)));
     let kind = match counted.counting {
         Counting::Actual => "actual",
         Counting::Prediction => "prediction",
     };
     CountedRun {
-        stem: stem.to_owned(),
+        stem: stem.clone(),
         counted: kind,
         why: Cow::Borrowed(counted.why),
         amount: Amount {
@@ -239,6 +245,11 @@ fn count_blocks(stem: &str, counted: &Counted<'_, '_>) -> CountedRun {
         devices_factor: counted.devices_factor,
         job: None,
     }
+}
+
+/// A unit's name; the one upstream knows costs no memory.
+fn unit_name(unit: &str) -> Cow<'static, str> {
+    if unit == CAR_UNIT { Cow::Borrowed(CAR_UNIT) } else { Cow::Owned(unit.to_owned()) }
 }
 
 fn count_record(stem: &str, record: &Record) -> CountedRun {
@@ -254,7 +265,7 @@ fn count_record(stem: &str, record: &Record) -> CountedRun {
     });
     let key = (record.cluster.clone(), record.job_id, record.restart);
     CountedRun {
-        stem: stem.to_owned(),
+        stem: stem.into(),
         counted: "actual",
         why: Cow::Borrowed("record of the job"),
         amount,

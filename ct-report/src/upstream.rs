@@ -108,6 +108,7 @@ impl Aggregate {
     /// The sum, to be printed as a sentence.
     pub(crate) fn into_amount(self) -> Amount {
         let Self { energy_kwh, co2eq_g, equivalents } = self;
+        let equivalents = equivalents.into_iter().map(|(unit, v)| (unit.into(), v)).collect();
         Amount { energy_kwh, co2eq_g, equivalents }
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::energy::Component;
 use crate::log::parser::Skipped;
 use crate::record::{Record, VERSION};
 
@@ -161,7 +162,22 @@ fn unfit(record: &Record) -> Option<String> {
     if !(0.0..=1.0).contains(&record.coverage) {
         return Some(format!("\"coverage\" is {}, expected 0 to 1", record.coverage));
     }
-    (record.end < record.start).then(|| "\"end\" is before \"start\"".to_owned())
+    if record.end < record.start {
+        return Some("\"end\" is before \"start\"".to_owned());
+    }
+    if record.energy_by_hour.is_empty() {
+        return None;
+    }
+    // By the hour or as a whole: every query has to come to the same sum.
+    let by_hour = |c: Component| {
+        record.energy_by_hour.iter().map(|h| u128::from(h.energy().get(c).as_u64())).sum::<u128>()
+    };
+    let metered = |c: Component| u128::from(record.energy_j.get(c).as_u64());
+    let off = Component::ALL.into_iter().find(|c| by_hour(*c) != metered(*c))?;
+    let (seen, expected, name) = (by_hour(off), metered(off), off.as_str());
+    Some(format!(
+        "\"energy_by_hour\" adds up to {seen} µJ of {name}, expected the {expected} µJ of \"energy_j\""
+    ))
 }
 
 fn parse_entry(line: &[u8], number: usize, is_whole: bool) -> Entry {

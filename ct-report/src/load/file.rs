@@ -86,8 +86,11 @@ impl Buffer {
     fn fill_plain(&mut self, mut file: &File, problems: &mut Vec<Problem>) -> io::Result<()> {
         self.grow();
         self.len = file.read(&mut self.memory)?;
-        if self.len == self.memory.len() && file.metadata()?.len() > FILE_MAX as u64 {
-            return Err(too_large());
+        if self.len == self.memory.len() {
+            let size = usize::try_from(file.metadata()?.len()).ok();
+            let size = size.filter(|size| *size <= FILE_MAX).ok_or_else(too_large)?;
+            // One line may be most of it, and is not kept whole.
+            self.memory.reserve_exact(size.min(KEPT_MAX).saturating_sub(self.len) + 1);
         }
         self.fill(file, problems)
     }

@@ -92,10 +92,10 @@ fn is_asked_for(file: &Path, since: Option<DateTime<Utc>>) -> bool {
     month.is_none_or(|month| since.is_none_or(|since| *month >= *since))
 }
 
-/// What tells records apart; those of commands outside of Slurm all have job id 0.
+/// What tells records apart: Slurm gives an id again once its numbers are used up, or its state was
+/// lost, but copies of one record have one start.
 fn identity(record: &Record) -> (RecordKey, i64) {
-    let outside = if record.job_id == 0 { record.start.timestamp_millis() } else { 0 };
-    (record.key(), outside)
+    (record.key(), record.start.timestamp_millis())
 }
 
 fn no_ledger(dir: &Path, error: std::io::Error) -> anyhow::Error {

@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn the_sentence_is_upstreams() {
-        let equivalents = vec![("km travelled by car".to_owned(), 0.5), ("x".to_owned(), 2.0)];
+        let equivalents = vec![("km travelled by car".into(), 0.5), ("x".into(), 2.0)];
         let mut amount = Amount { energy_kwh: 4.494, co2eq_g: 423.0, equivalents };
         assert_eq!(
             sentence(&amount),

@@ -4,6 +4,7 @@
 mod as_upstream;
 mod broken;
 mod logs;
+mod paths;
 mod usage;
 
 use std::path::{Path, PathBuf};
