@@ -16,7 +16,7 @@ pub mod nvml;
 mod error;
 mod file;
 
-pub use error::{ReadError, Recovery};
+pub use error::ReadError;
 pub use file::CounterFile;
 
 use crate::energy::Component;

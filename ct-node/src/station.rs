@@ -119,15 +119,7 @@ impl Station {
 
     /// What surrounds every job.
     pub fn context(&self) -> Context<'_> {
-        Context {
-            factors: &self.factors,
-            policy: self.config.attribution.policy,
-            devices: self.sampler.devices(),
-            cluster: self.config.ledger.cluster.as_deref(),
-            node: &self.node,
-            n_cpus: self.sampler.n_cpus(),
-            problems: &self.problems,
-        }
+        context(&self.factors, &self.config, &self.sampler, &self.node, &self.problems)
     }
 
     /// Samples, charges the jobs, and says when that was.
@@ -218,6 +210,25 @@ impl Station {
             return Duration::ZERO;
         }
         due.saturating_sub(at.since(&last)).min(until_full_hour(&at))
+    }
+}
+
+/// The same from its parts, for who changes a job meanwhile.
+fn context<'a>(
+    factors: &'a Factors,
+    config: &'a Config,
+    sampler: &'a Sampler,
+    node: &'a str,
+    problems: &'a BTreeSet<String>,
+) -> Context<'a> {
+    Context {
+        factors,
+        policy: config.attribution.policy,
+        devices: sampler.devices(),
+        cluster: config.ledger.cluster.as_deref(),
+        node,
+        n_cpus: sampler.n_cpus(),
+        problems,
     }
 }
 

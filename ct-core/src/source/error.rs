@@ -56,32 +56,13 @@ pub enum ReadError {
     },
 }
 
-/// What to do about a reading that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recovery {
-    /// Ask again at the next sample.
-    Retry,
-    /// What is measured is gone, as things go.
-    Gone,
-}
-
 impl ReadError {
-    /// What to do about it.
-    pub fn recovery(&self) -> Recovery {
-        match self {
-            Self::Gone { .. } => Recovery::Gone,
-            _ => Recovery::Retry,
-        }
-    }
-
     /// Turns an error of reading `path` into ours: a vanished file is not a failed read.
     pub(super) fn from_io(path: &std::path::Path, source: io::Error) -> Self {
         let path = path.to_owned();
         // ENODEV: sysfs and cgroup files answer so once their object is gone.
         match source.raw_os_error() {
-            Some(libc_enodev) if libc_enodev == rustix::io::Errno::NODEV.raw_os_error() => {
-                Self::Gone { path }
-            }
+            Some(code) if code == rustix::io::Errno::NODEV.raw_os_error() => Self::Gone { path },
             _ if source.kind() == io::ErrorKind::NotFound => Self::Gone { path },
             _ => Self::Read { path, source },
         }

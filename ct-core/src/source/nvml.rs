@@ -52,7 +52,11 @@ pub fn discover(library: Option<&Path>) -> Discovery {
         }
     };
     let (mut counted, mut powered) = (Vec::new(), Vec::new());
-    for index in 0..nvml.device_count().unwrap_or(0) {
+    let n_gpus = nvml.device_count().unwrap_or_else(|e| {
+        found.problems.push(driver_error("NVML's count of GPUs", &e));
+        0
+    });
+    for index in 0..n_gpus {
         match describe(&nvml, index) {
             Ok(device) if device.outlives_us => counted.push(device),
             Ok(device) => powered.push(device),

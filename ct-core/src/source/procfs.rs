@@ -14,8 +14,6 @@ const USER_HZ: u64 = 100;
 pub struct NodeCpu {
     /// Time that CPUs were not idle, summed over them.
     pub busy: Duration,
-    /// Time of all CPUs, idle or not.
-    pub total: Duration,
     /// Number of CPUs online.
     pub n_cpus: u32,
 }
@@ -38,21 +36,16 @@ fn parse_stat(text: &str) -> Option<NodeCpu> {
     // user nice system idle iowait irq softirq steal; guest times are inside user and nice.
     let ticks: Vec<u64> =
         all.split_ascii_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
-    let [user, nice, system, idle, iowait, irq, softirq, rest @ ..] = ticks.as_slice() else {
+    let [user, nice, system, _idle, _iowait, irq, softirq, ..] = ticks.as_slice() else {
         return None;
     };
-    // Stolen time ran on another guest: it drew nothing here.
-    let steal: u64 = rest.iter().sum();
+    // Idle, waiting and stolen time (which ran on another guest) drew nothing here.
     let busy = user + nice + system + irq + softirq;
     let is_cpu = |l: &&str| {
         l.strip_prefix("cpu").is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
     };
     let n_cpus = u32::try_from(lines.take_while(is_cpu).count()).ok()?;
-    Some(NodeCpu {
-        busy: from_ticks(busy),
-        total: from_ticks(busy + idle + iowait + steal),
-        n_cpus,
-    })
+    Some(NodeCpu { busy: from_ticks(busy), n_cpus })
 }
 
 fn from_ticks(ticks: u64) -> Duration {
@@ -111,7 +104,6 @@ mod tests {
         let text = "cpu  100 10 50 1000 200 5 5 30 7 0\ncpu0 1 1 1 1\ncpu1 1 1 1 1\nintr 5\n";
         let cpu = parse_stat(text).unwrap();
         assert_eq!(cpu.busy, Duration::from_millis(1700));
-        assert_eq!(cpu.total, Duration::from_millis(14_000));
         assert_eq!(cpu.n_cpus, 2);
     }
 

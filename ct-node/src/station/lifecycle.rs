@@ -226,15 +226,8 @@ impl Station {
     }
 
     fn job_and_context(&mut self, job_id: u32) -> Option<(&mut Job, ct_core::job::Context<'_>)> {
-        let context = ct_core::job::Context {
-            factors: &self.factors,
-            policy: self.config.attribution.policy,
-            devices: self.sampler.devices(),
-            cluster: self.config.ledger.cluster.as_deref(),
-            node: &self.node,
-            n_cpus: self.sampler.n_cpus(),
-            problems: &self.problems,
-        };
+        let context =
+            super::context(&self.factors, &self.config, &self.sampler, &self.node, &self.problems);
         Some((self.jobs.get_mut(&job_id)?, context))
     }
 
