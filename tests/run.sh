@@ -26,6 +26,7 @@ ring() { # ring NAME cargo-test-arguments...: one ring, its output shown and kep
 ring value --workspace --lib --bins
 ring tree --package ct-core --package ct-report --all-features --test '*'
 ring tidy --package ct-tests --test tidy
+ring fuzz-seeds --package ct-tests --test fuzz
 ring docs --package ct-tests --test docs
 ring abi --package ct-tests --test abi
 ring harness --package ct-tests --test harness

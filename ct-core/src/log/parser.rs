@@ -15,6 +15,8 @@ mod run;
 mod session;
 mod standard;
 mod tracker;
+#[cfg(test)]
+mod versions;
 
 use std::borrow::Cow;
 

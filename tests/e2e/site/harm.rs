@@ -86,6 +86,8 @@ fn daemon_killed_in_mid_job_takes_the_job_up_again_and_books_the_gap() -> Result
     assert_eq!(record["end_reason"], "completed");
     let warnings = record["warnings"].to_string();
     assert!(warnings.contains("ct-noded was restarted"), "{warnings}");
+    let out = fs::read_to_string(cluster.home(user).join(format!("slurm-{job}.out")))?;
+    assert_eq!(out.matches("CarbonTracker: Finished monitoring.").count(), 1, "{out}");
     // Its handles went with it; the batch step kept its own and passed them again.
     let logs = JobDir::read(&cluster.home(user).join("carbontracker"), job, user)?;
     assert!(logs.standard.ends_with("Monitoring thread ended.\n"), "{}", logs.standard);

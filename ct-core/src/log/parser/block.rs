@@ -168,6 +168,7 @@ fn read_equivalents<'a>(
         // The unit of a torn line may be torn, too.
         let is_unit = line.is_whole || unit == b"km travelled by car";
         let Some(value) = parse_float(value).filter(|_| is_unit) else { break };
+        found.reserve_exact(1);
         found.push((String::from_utf8_lossy(unit), value));
     }
     (!found.is_empty()).then_some(found)

@@ -17,23 +17,51 @@ pub(super) struct Line<'a> {
 }
 
 /// Splits a file into lines.
+///
+/// A mark of byte order before the first is left out, as are the NULs a crashed machine leaves
+/// before a line.
 pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
-    let is_torn = bytes.last().is_some_and(|last| *last != b'\n');
-    let ends = memchr_iter(b'\n', bytes).map(|at| (at, true));
-    let mut start = 0;
-    ends.chain(is_torn.then_some((bytes.len(), false))).enumerate().map(
-        move |(index, (end, is_whole))| {
-            let text = &bytes[start..end];
-            let line = Line {
-                number: index + 1,
-                start,
-                text: text.strip_suffix(b"\r").unwrap_or(text),
-                is_whole,
-            };
-            start = end + 1;
-            line
-        },
-    )
+    lines_and_cuts(bytes, Vec::new())
+}
+
+/// Splits a standard log into lines, also where a run was appended to the torn line of another.
+pub(super) fn standard_lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    const VERSION: &[u8] = b" - carbontracker version ";
+    let starts = memmem::find_iter(bytes, VERSION).filter_map(|at| at.checked_sub(19));
+    let is_cut = |start: &usize| {
+        let is_first = *start == 0 || matches!(bytes[start - 1], b'\n' | 0);
+        !is_first && *start != BOM.len() && is_stamp(&bytes[*start..start + 19])
+    };
+    lines_and_cuts(bytes, starts.filter(is_cut).collect())
+}
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Lines, and parts of lines that are cut at the given places.
+fn lines_and_cuts(bytes: &[u8], cuts: Vec<usize>) -> impl Iterator<Item = Line<'_>> {
+    let mut start = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
+    let mut newlines = memchr_iter(b'\n', bytes);
+    let (mut cuts, mut number) = (cuts.into_iter().peekable(), 1);
+    let mut newline = newlines.next();
+    std::iter::from_fn(move || {
+        let at = newline.unwrap_or(bytes.len());
+        if start >= bytes.len() {
+            return None;
+        }
+        let cut = cuts.next_if(|cut| *cut < at);
+        let (end, is_whole) = (cut.unwrap_or(at), cut.is_none() && newline.is_some());
+        let text = &bytes[start..end];
+        let nuls = text.iter().take_while(|b| **b == 0).count();
+        let text = &text[nuls..];
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        let line = Line { number, start: start + nuls, text, is_whole };
+        start = if cut.is_some() { end } else { end + 1 };
+        if cut.is_none() {
+            number += 1;
+            newline = newlines.next();
+        }
+        Some(line)
+    })
 }
 
 /// When a record was written: local time, as the log says it.
@@ -164,5 +192,22 @@ mod tests {
         let all: Vec<_> = lines(b"a\r\n\nb").map(|l| (l.number, l.text, l.is_whole)).collect();
         assert_eq!(all, [(1, &b"a"[..], true), (2, b"", true), (3, b"b", false)]);
         assert_eq!(lines(b"").count(), 0);
+    }
+
+    #[test]
+    fn byte_order_marks_and_nuls_are_no_part_of_a_line() {
+        let all: Vec<_> = lines(b"\xef\xbb\xbfa\n\0\0b\n\0\0").map(|l| l.text).collect();
+        assert_eq!(all, [&b"a"[..], b"b", b""]);
+    }
+
+    #[test]
+    fn a_run_appended_to_a_torn_line_begins_a_line() {
+        let head = "2020-05-17 19:02:17 - carbontracker version 1.1.0";
+        let text = format!("{head}\n2020-05-17 19:02:18 - Dura{head}\nx carbontracker version\n");
+        let read: Vec<_> = standard_lines(text.as_bytes()).collect();
+        let (texts, numbers): (Vec<_>, Vec<_>) = read.iter().map(|l| (l.text, l.number)).unzip();
+        assert_eq!(texts[1..3], [&b"2020-05-17 19:02:18 - Dura"[..], head.as_bytes()]);
+        assert_eq!((numbers, read[1].is_whole, read[2].is_whole), (vec![1, 2, 2, 3], false, true));
+        assert!(read.iter().all(|l| text.as_bytes()[l.start..].starts_with(l.text)));
     }
 }

@@ -46,6 +46,11 @@ fn parse_days(text: &[u8]) -> Option<f64> {
 }
 
 fn unsigned(bytes: &[u8], has_decimals: bool) -> Option<f64> {
+    let is_digits = bytes.iter().all(u8::is_ascii_digit);
+    if is_digits && (1..=9).contains(&bytes.len()) {
+        let digit = |n: u32, b: &u8| n * 10 + u32::from(b - b'0');
+        return Some(f64::from(bytes.iter().fold(0, digit)));
+    }
     let is_part = |b: &u8| b.is_ascii_digit() || (has_decimals && *b == b'.');
     bytes.iter().all(is_part).then(|| std::str::from_utf8(bytes).ok()?.parse().ok())?
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::line::{Line, Stamp, lines, split_prefix};
+use super::line::{Line, Stamp, split_prefix, standard_lines};
 use super::number::{parse_array, parse_duration, parse_float, parse_sample_means};
 use super::record::{Message, parse_message};
 use super::session::{Epoch, Power, Session, StandardLog};
@@ -23,7 +23,7 @@ fn read(bytes: &[u8], keeps_epochs: bool) -> StandardLog<'_> {
     let log = StandardLog::default();
     let mut reader = Reader { bytes, keeps_epochs, log, started: None, last: None, array: None };
     let mut garbage: Option<Skipped> = None;
-    for line in lines(bytes) {
+    for line in standard_lines(bytes) {
         match split_prefix(line.text) {
             Some((stamp, message)) => reader.take_record(line, stamp, message),
             None => {

@@ -1,0 +1,67 @@
+//! What must hold for whatever bytes come: one function a fuzz target, each panics where it does
+//! not. The targets call them on libFuzzer's inputs, a test on every input that is kept.
+
+use ct_core::ledger::reader::{Entries, Entry};
+use ct_core::log::parser::{Run, parse_output, parse_standard, sum_standard};
+use ct_core::option::{self, Choice, Settings};
+use ct_core::protocol::{parse_reply, parse_request, to_line};
+
+/// A pair of logs: the first byte says where in the rest the standard log ends.
+pub(crate) fn log_parser(bytes: &[u8]) {
+    let Some((at, logs)) = bytes.split_first() else { return };
+    let (standard, output) = logs.split_at(logs.len() * usize::from(*at) / 256);
+    let run = Run::new(parse_standard(standard), parse_output(output));
+    for counted in run.counted() {
+        assert!(run.output.blocks.contains(counted.block) || counted.block.energy_kwh.is_nan());
+    }
+    let sums = sum_standard(standard);
+    assert_eq!(sums.skipped, run.standard.skipped);
+    assert_eq!(sums.sessions.len(), run.standard.sessions.len());
+    for (sum, session) in sums.sessions.iter().zip(&run.standard.sessions) {
+        let bits = |is_all: bool| [sum, session].map(|s| s.energy_kwh(is_all).to_bits());
+        assert!([false, true].map(bits).iter().all(|[a, b]| a == b));
+        assert_eq!((sum.epochs.len(), sum.end), (0, session.end));
+    }
+    let n_lines = |log: &[u8]| log.split(|b| *b == b'\n').count();
+    let is_in = |n: usize| move |line: &usize| (1..=n).contains(line);
+    assert!(run.standard.skipped.iter().map(|s| &s.line).all(is_in(n_lines(standard))));
+    assert!(run.output.skipped.iter().map(|s| &s.line).all(is_in(n_lines(output))));
+}
+
+/// A ledger file: what is read as a record is read again from what it writes.
+pub(crate) fn ledger_line(bytes: &[u8]) {
+    for entry in Entries::new(bytes) {
+        let Ok(Entry::Job(record)) = entry else { continue };
+        let line = record.to_line().expect("a record that was read can be written");
+        let again = Entries::new(line.as_bytes()).next();
+        let Some(Ok(Entry::Job(again))) = again else { panic!("not read again: {line}") };
+        assert_eq!(again.energy_j, record.energy_j);
+        assert_eq!(again.to_line().ok().as_deref(), Some(line.as_str()));
+    }
+}
+
+/// The text after `--carbontracker=`: an accepted one resolves or is refused with a reason.
+pub(crate) fn option_string(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match option::parse(text) {
+        Ok(Choice::On(set)) => {
+            if let Err(error) = Settings::resolve(&set) {
+                assert!(!error.to_string().is_empty());
+            }
+        }
+        Ok(_) => {}
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// A message either way: what is understood is understood again from what it writes.
+pub(crate) fn protocol_message(bytes: &[u8]) {
+    if let Ok(request) = parse_request(bytes) {
+        let line = to_line(&request).expect("a request that was read can be written");
+        assert_eq!(parse_request(line.as_bytes()).ok(), Some(request), "{line}");
+    }
+    if let Ok(reply) = parse_reply(bytes) {
+        let line = to_line(&reply).expect("a reply that was read can be written");
+        assert_eq!(parse_reply(line.as_bytes()).ok(), Some(reply), "{line}");
+    }
+}
