@@ -66,7 +66,7 @@ fn epochs_are_marked_from_within_the_command() -> Result<()> {
     let record: serde_json::Value = serde_json::from_str(&texts(&logs, ".json")[0])?;
     assert_eq!(number(&record, "epochs.done"), 2.0);
     assert!(number(&record, "energy_j.cpu") > 0.0);
-    Ok(())
+    upstream::agrees_with_ct_report(&logs)
 }
 
 #[test]

@@ -53,6 +53,30 @@ pub(crate) fn parse(dir: &Path) -> Result<Vec<Value>> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
+/// Expects that `ct-report parse` reads a log directory as upstream does: powers and durations.
+///
+/// The blocks may differ: upstream takes the first of a file, we the last.
+#[track_caller]
+pub(crate) fn agrees_with_ct_report(dir: &Path) -> Result<()> {
+    let program = ct_tests::artifact::built("ct-report", "ct-report")?;
+    let output = Command::new(program).arg("parse").arg(dir).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let ours: Vec<Value> = serde_json::from_slice(&output.stdout)?;
+    let theirs = parse(dir)?;
+    assert_eq!(ours.len(), theirs.len());
+    for (our, their) in ours.iter().zip(&theirs) {
+        for component in ["cpu", "gpu"] {
+            for key in ["avg_power_usages (W)", "epoch_durations (s)", "devices"] {
+                let (our, their) = (&our["components"][component], &their["components"][component]);
+                assert_eq!(our[key], their[key], "{component} {key}");
+            }
+        }
+        assert_eq!(our["early_stop"], their["early_stop"]);
+        assert_eq!(our["pred"], their["pred"]);
+    }
+    Ok(())
+}
+
 /// Expects that upstream reads a job's logs: epochs, powers, the block of all epochs.
 #[track_caller]
 pub(crate) fn reads(logs: &JobDir, n_epochs: usize, last_actual_kwh: f64) -> Result<()> {
@@ -69,5 +93,5 @@ pub(crate) fn reads(logs: &JobDir, n_epochs: usize, last_actual_kwh: f64) -> Res
     let first = logs.block_kwh("Actual consumption");
     assert!(first.contains(&last_actual_kwh));
     assert_within(number(&all[0], "actual.energy (kWh)"), first[0], 1e-9, "energy");
-    Ok(())
+    agrees_with_ct_report(&logs.dir)
 }
