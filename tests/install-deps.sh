@@ -33,6 +33,6 @@ if [ -n "$missing" ]; then
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
   # shellcheck disable=SC2086  # One word per package.
-  apt-get install -y -qq --no-install-recommends $missing
+  apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
 [ $resolves = yes ] || echo "127.0.0.1 $name" >>/etc/hosts
