@@ -6,6 +6,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 if [ "$(id -u)" != 0 ]; then
+  tests/install-deps.sh || true
   echo "run.sh: Slurm's daemons are started for several users: run it as root" >&2
   exit 2
 fi
