@@ -283,12 +283,19 @@ fn reader_that_keeps_a_counter_open_sees_it_rise() -> Result<()> {
     };
     let plant = PowerPlant::start(dir.path(), spec)?;
     let file = fs::File::open(plant.sysfs().join("class/powercap/intel-rapl:0/energy_uj"))?;
+    let read = || -> Result<u64> {
+        let mut buffer = [0; 64];
+        let n_bytes = file.read_at(&mut buffer, 0)?;
+        Ok(std::str::from_utf8(&buffer[..n_bytes])?.trim().parse()?)
+    };
     let (mut last, mut n_changes) = (0, 0);
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_millis(300) {
-        let mut buffer = [0; 64];
-        let n_bytes = file.read_at(&mut buffer, 0)?;
-        let now: u64 = std::str::from_utf8(&buffer[..n_bytes])?.trim().parse()?;
+        // In a million reads some meet a write half done: two that agree did not.
+        let (now, again) = (read()?, read()?);
+        if now != again {
+            continue;
+        }
         assert!(now >= last, "{now} after {last}");
         n_changes += u32::from(now > last);
         last = now;
