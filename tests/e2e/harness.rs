@@ -291,7 +291,7 @@ fn reader_that_keeps_a_counter_open_sees_it_rise() -> Result<()> {
     let (mut last, mut n_changes) = (0, 0);
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_millis(300) {
-        // In a million reads some meet a write half done: two that agree did not.
+        // A write in place is not atomic by any promise: two reads that agree met none half done.
         let (now, again) = (read()?, read()?);
         if now != again {
             continue;

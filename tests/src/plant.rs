@@ -13,9 +13,8 @@
 //!
 //! The energy of a meter is a function of the time since the start, not a sum over updates, so
 //! nothing drifts. A file is up to [`Spec::update_ms`] behind that function: at 100 W and 10 ms
-//! one joule. Files are opened once and overwritten in place with text of a fixed width, so a
-//! reader that keeps them open sees whole numbers; one read in a hundred thousand or so meets a write
-//! half done, which sysfs never shows.
+//! one joule. Files are opened once and overwritten in place with sixteen bytes of text, so
+//! that a reader that keeps them open sees whole numbers, as it does in sysfs.
 //!
 //! The plant deliberately does without the units and readers of the code under test: a wrong
 //! factor there must not cancel itself out here.

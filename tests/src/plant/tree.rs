@@ -35,6 +35,7 @@ impl LiveFile {
     }
 
     pub(super) fn set_number(&self, number: u64) -> Result<()> {
+        anyhow::ensure!(number < MOST, "{}: {number} is too large", self.path.display());
         self.set(&fixed_width(number))
     }
 
@@ -45,9 +46,13 @@ impl LiveFile {
     }
 }
 
-/// As wide as the largest u64, with a line feed.
+/// Numbers are below this: a gigajoule in microjoules.
+const MOST: u64 = 1_000_000_000_000_000;
+
+/// Sixteen bytes with the line feed: the processor copies so many at once, and what is longer was
+/// seen half written.
 fn fixed_width(number: u64) -> String {
-    format!("{number:020}\n")
+    format!("{number:015}\n")
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -207,7 +212,7 @@ mod tests {
         dram.set_number(42).unwrap();
         let class = root.path().join("sys/class/powercap");
         let energy_uj = class.join("intel-rapl:0:1/energy_uj");
-        assert_eq!(fs::read_to_string(&energy_uj).unwrap(), "00000000000000000042\n");
+        assert_eq!(fs::read_to_string(&energy_uj).unwrap(), "000000000000042\n");
         assert_eq!(fs::read_to_string(class.join("intel-rapl:0:1/name")).unwrap(), "dram\n");
         assert!(class.join("intel-rapl:0/intel-rapl:0:1/name").exists());
         assert!(class.join("intel-rapl/intel-rapl:0").exists());
