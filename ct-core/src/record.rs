@@ -14,7 +14,7 @@ use crate::units::Microjoules;
 /// Version of the record's form, the field `v`.
 pub const VERSION: u32 = 1;
 
-/// What identifies a record: two with equal keys are copies of one.
+/// What identifies a record: two with equal keys and equal starts are copies of one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey {
     /// `ClusterName` of slurm.conf.
