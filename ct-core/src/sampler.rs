@@ -284,14 +284,10 @@ mod tests {
 
     fn device(id: &str, unit_uj: u64, outlives_us: bool) -> Device {
         Device {
-            component: Component::Cpu,
-            name: id.to_owned(),
-            id: id.to_owned(),
-            method: "m".to_owned(),
             unit_uj,
             modulus: Some(1_000_000_000),
             outlives_us,
-            minor: None,
+            ..Device::new(Component::Cpu, id, id, "m")
         }
     }
 

@@ -40,6 +40,45 @@ pub struct Device {
     pub outlives_us: bool,
     /// `/dev/nvidiaN` minor number of a GPU.
     pub minor: Option<u32>,
+    /// The package (socket) it belongs to, where it belongs to one.
+    pub package: Option<u32>,
+}
+
+impl Device {
+    /// A device whose counter holds microjoules, never starts over and goes on without us.
+    pub fn new(component: Component, name: &str, id: &str, method: &str) -> Self {
+        Self {
+            component,
+            name: name.to_owned(),
+            id: id.to_owned(),
+            method: method.to_owned(),
+            unit_uj: 1,
+            modulus: None,
+            outlives_us: true,
+            minor: None,
+            package: None,
+        }
+    }
+}
+
+/// A part of a GPU that is given to a job on its own: an instance of Multi-Instance GPU (MIG).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partition {
+    /// Its UUID, `MIG-…`.
+    pub uuid: String,
+    /// The GPU's [`Device::id`].
+    pub device_id: String,
+    /// Its share of the GPU's slices, 0 to 1.
+    pub share: f64,
+}
+
+/// A process that has a context on a GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuProcess {
+    /// Its process id.
+    pub pid: u32,
+    /// The GPU's [`Device::id`].
+    pub device_id: String,
 }
 
 /// A meter of one or more devices.
@@ -49,4 +88,14 @@ pub trait Source: Send {
 
     /// Reads the raw counter of each device, in the order of [`Source::devices`].
     fn read(&mut self) -> Vec<Result<u64, ReadError>>;
+
+    /// How its GPUs are partitioned now; an administrator may change that at any time.
+    fn partitions(&mut self) -> Vec<Partition> {
+        Vec::new()
+    }
+
+    /// Which processes use its GPUs now.
+    fn processes(&mut self) -> Vec<GpuProcess> {
+        Vec::new()
+    }
 }

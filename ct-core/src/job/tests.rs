@@ -16,16 +16,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let device = |component: Component, name: &str| Device {
-            component,
-            name: name.to_owned(),
-            id: name.to_owned(),
-            method: "rapl".to_owned(),
-            unit_uj: 1,
-            modulus: None,
-            outlives_us: true,
-            minor: None,
-        };
+        let device = |component, name| Device::new(component, name, name, "rapl");
         let devices = vec![device(Component::Cpu, "cpu:0"), device(Component::Dram, "dram:0")];
         let factors = Factors::from_config(&Config::default());
         Self { factors, devices, problems: BTreeSet::new() }

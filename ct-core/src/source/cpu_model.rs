@@ -68,15 +68,10 @@ impl CpuModelSource {
         procfs: &Path,
         clock: fn() -> Duration,
     ) -> Result<Self, ReadError> {
+        let name = topology.model_name.as_deref().unwrap_or("cpu:0");
         let device = Device {
-            component: Component::Cpu,
-            name: topology.model_name.clone().unwrap_or_else(|| "cpu:0".to_owned()),
-            id: "model:cpu".to_owned(),
-            method: model.method.clone(),
-            unit_uj: 1,
-            modulus: None,
             outlives_us: false,
-            minor: None,
+            ..Device::new(Component::Cpu, name, "model:cpu", &model.method)
         };
         let last = read_node_cpu(procfs)?;
         let procfs = procfs.to_owned();

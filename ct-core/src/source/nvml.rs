@@ -89,15 +89,12 @@ fn describe(nvml: &Nvml, index: u32) -> Result<Device, NvmlError> {
         }
         Err(e) => return Err(e),
     };
+    let method = if has_counter { "nvml-energy" } else { "nvml-power" };
     Ok(Device {
-        component: Component::Gpu,
-        name: gpu.name()?,
-        id: gpu.uuid()?,
-        method: if has_counter { "nvml-energy" } else { "nvml-power" }.to_owned(),
         unit_uj: if has_counter { 1000 } else { 1 },
-        modulus: None,
         outlives_us: has_counter,
         minor: Some(gpu.minor_number()?),
+        ..Device::new(Component::Gpu, &gpu.name()?, &gpu.uuid()?, method)
     })
 }
 

@@ -87,15 +87,11 @@ impl Domain {
         let kind = self.component.as_str();
         let package = self.package;
         let number = self.die.map_or_else(|| package.to_string(), |d| format!("{package}.{d}"));
+        let (name, id) = (format!("{kind}:{number}"), format!("rapl:{kind}-{number}"));
         Device {
-            component: self.component,
-            name: format!("{kind}:{number}"),
-            id: format!("rapl:{kind}-{number}"),
-            method: "rapl".to_owned(),
-            unit_uj: 1,
             modulus: Some(self.range_uj),
-            outlives_us: true,
-            minor: None,
+            package: Some(package),
+            ..Device::new(self.component, &name, &id, "rapl")
         }
     }
 }

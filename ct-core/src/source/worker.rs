@@ -103,16 +103,7 @@ mod tests {
 
     #[test]
     fn a_meter_that_hangs_is_set_aside_and_taken_back() {
-        let device = Device {
-            component: Component::Gpu,
-            name: "g".into(),
-            id: "g".into(),
-            method: "m".into(),
-            unit_uj: 1,
-            modulus: None,
-            outlives_us: true,
-            minor: None,
-        };
+        let device = Device::new(Component::Gpu, "g", "g", "m");
         let gate = Arc::new(Mutex::new(0));
         let source = Box::new(Gated(Arc::clone(&gate), [device]));
         let mut worker = Worker::spawn("gated", source, Duration::from_millis(50)).unwrap();

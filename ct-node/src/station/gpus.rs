@@ -66,14 +66,8 @@ mod tests {
         // NVML indices 0, 1, 2 are minors 2, 0, 1.
         [("GPU-aaaa-1", 2), ("GPU-bbbb-2", 0), ("GPU-cccc-3", 1)]
             .map(|(uuid, minor)| Device {
-                component: Component::Gpu,
-                name: "A100".to_owned(),
-                id: uuid.to_owned(),
-                method: "nvml-energy".to_owned(),
-                unit_uj: 1000,
-                modulus: None,
-                outlives_us: true,
                 minor: Some(minor),
+                ..Device::new(Component::Gpu, "A100", uuid, "nvml-energy")
             })
             .to_vec()
     }

@@ -34,16 +34,7 @@ impl Bench {
         let stat = "cpu 0 0 0 0 0 0 0 0\ncpu0 0\ncpu1 0\ncpu2 0\ncpu3 0\n";
         fs::write(procfs.path().join("stat"), stat).unwrap();
         let counter = Arc::new(Mutex::new(0));
-        let device = Device {
-            component: Component::Cpu,
-            name: "cpu:0".to_owned(),
-            id: "rapl:cpu-0".to_owned(),
-            method: "rapl".to_owned(),
-            unit_uj: 1,
-            modulus: None,
-            outlives_us: true,
-            minor: None,
-        };
+        let device = Device::new(Component::Cpu, "cpu:0", "rapl:cpu-0", "rapl");
         let source = Box::new(Meter(Arc::clone(&counter), [device]));
         let sampler = Sampler::new(vec![source], procfs.path());
         let mut config = Config::default();
