@@ -3,6 +3,10 @@
 //! Comes from [`crate::job`], goes to [`crate::ledger`]. Energies are those of the IT equipment,
 //! without PUE; the grams include it. Field names, units and meanings are those of LEDGER.md.
 
+mod node;
+
+pub use node::{Baseline, JobCharge, NodeRecord};
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
@@ -32,7 +36,7 @@ pub struct RecordKey {
 pub struct Record {
     /// [`VERSION`].
     pub v: u32,
-    /// `job`; hourly node lines have `node` and are not of this type.
+    /// `job`; the lines of nodes have `node` and are of the type [`NodeRecord`].
     #[serde(default = "kind_job")]
     pub kind: String,
     /// `ClusterName` of slurm.conf.
