@@ -55,7 +55,7 @@ fn from_ticks(ticks: u64) -> Duration {
 /// What the CPUs are, as far as the model needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuTopology {
-    /// `model name` of the first CPU.
+    /// `model name` of the first CPU; on Arm, where there is none, the name of its core's design.
     pub model_name: Option<String>,
     /// Number of packages; at least 1.
     pub n_packages: u32,
@@ -66,17 +66,9 @@ pub struct CpuTopology {
 /// Reads the CPU topology; what the trees do not say is taken as one core a CPU, one package.
 pub fn read_topology(sysfs: &Path, procfs: &Path, n_cpus: u32) -> CpuTopology {
     let cpuinfo = fs::read_to_string(procfs.join("cpuinfo")).unwrap_or_default();
-    let model_name = cpuinfo
-        .lines()
-        .find_map(|l| l.strip_prefix("model name")?.split_once(':'))
-        .map(|(_, name)| name.trim().to_owned());
-    let mut cores: Vec<(String, String)> = cpu_dirs(sysfs)
-        .into_iter()
-        .filter_map(|dir| {
-            let read = |name| fs::read_to_string(dir.join("topology").join(name)).ok();
-            Some((read("physical_package_id")?, read("core_id")?))
-        })
-        .collect();
+    let model_name = parse_model_name(&cpuinfo);
+    let mut cores: Vec<(String, String)> =
+        cpu_dirs(sysfs).iter().filter_map(|dir| package_and_core(&dir.join("topology"))).collect();
     cores.sort();
     cores.dedup();
     let n_cores = u32::try_from(cores.len()).unwrap_or(u32::MAX);
@@ -84,6 +76,34 @@ pub fn read_topology(sysfs: &Path, procfs: &Path, n_cpus: u32) -> CpuTopology {
     let n_packages = u32::try_from(cores.len()).unwrap_or(u32::MAX);
     let n_cores = if n_cores == 0 { n_cpus } else { n_cores };
     CpuTopology { model_name, n_packages: n_packages.max(1), n_cores: n_cores.max(1) }
+}
+
+/// What tells a core from others: its package and the CPUs that are its threads. `core_id` is taken
+/// only where those are missing: the dies of one package may number their cores alike.
+fn package_and_core(topology: &Path) -> Option<(String, String)> {
+    let read = |name| fs::read_to_string(topology.join(name)).ok();
+    let threads = read("core_cpus_list").or_else(|| read("thread_siblings_list"));
+    Some((read("physical_package_id")?, threads.or_else(|| read("core_id"))?))
+}
+
+fn parse_model_name(cpuinfo: &str) -> Option<String> {
+    let field = |name: &str| {
+        let value = cpuinfo.lines().find_map(|l| l.strip_prefix(name)?.trim().strip_prefix(':'))?;
+        Some(value.trim()).filter(|v| !v.is_empty())
+    };
+    if let Some(name) = field("model name") {
+        return Some(name.to_owned());
+    }
+    // Arm's part numbers name the design of a core, which many vendors' chips share.
+    let design = match (field("CPU implementer")?, field("CPU part")?) {
+        ("0x41", "0xd08") => "Arm Cortex-A72",
+        ("0x41", "0xd0c") => "Arm Neoverse-N1",
+        ("0x41", "0xd40") => "Arm Neoverse-V1",
+        ("0x41", "0xd49") => "Arm Neoverse-N2",
+        ("0x41", "0xd4f") => "Arm Neoverse-V2",
+        (implementer, part) => return Some(format!("Arm {implementer}/{part}")),
+    };
+    Some(design.to_owned())
 }
 
 fn cpu_dirs(sysfs: &Path) -> Vec<PathBuf> {
@@ -129,7 +149,34 @@ mod tests {
         let topology = read_topology(dir.path(), dir.path(), 5);
         assert_eq!(topology.model_name.as_deref(), Some("A CPU"));
         assert_eq!((topology.n_packages, topology.n_cores), (2, 4));
+        // Two dies of package 1 whose cores are numbered alike: the threads tell them apart.
+        for cpu in [2, 3] {
+            let topology = dir.path().join(format!("devices/system/cpu/cpu{cpu}/topology"));
+            fs::write(topology.join("core_id"), "0\n").unwrap();
+        }
+        assert_eq!(read_topology(dir.path(), dir.path(), 5).n_cores, 3);
+        for (cpu, threads) in [(0, "0,4"), (1, "1"), (2, "2"), (3, "3"), (4, "0,4")] {
+            let topology = dir.path().join(format!("devices/system/cpu/cpu{cpu}/topology"));
+            fs::write(topology.join("thread_siblings_list"), format!("{threads}\n")).unwrap();
+        }
+        assert_eq!(read_topology(dir.path(), dir.path(), 5).n_cores, 4);
         let empty = tempfile::tempdir().unwrap();
         assert_eq!(read_topology(empty.path(), empty.path(), 8).n_cores, 8);
+    }
+
+    #[test]
+    fn the_model_is_named_on_every_architecture() {
+        let arm =
+            "processor\t: 0\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: 0xd0c\n";
+        for (cpuinfo, name) in [
+            ("model\t\t: 85\nmodel name\t: Intel(R) Xeon(R) CPU\n", Some("Intel(R) Xeon(R) CPU")),
+            (arm, Some("Arm Neoverse-N1")),
+            ("CPU implementer\t: 0xc0\nCPU part\t: 0xac3\n", Some("Arm 0xc0/0xac3")),
+            ("model name\t:\n", None),
+            ("processor : 0\n", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_model_name(cpuinfo).as_deref(), name, "{cpuinfo}");
+        }
     }
 }
