@@ -227,6 +227,7 @@ mod tests {
             ("[power]\npue = 0.5", &["power.pue is 0.5", "1"]),
             ("[power]\npue = \"a\"", &["line 2"]),
             ("[track.options]\nepochs = 0", &["track.options.epochs", "whole number"]),
+            ("[track.options]\nsim_cpu = \"X\"", &["track.options.sim_cpu", "sim_cpu_tdp"]),
             ("[carbon]\ncountry = \"DK\"", &["carbon.country", "not available in this version"]),
             ("[carbon]\nintensity_g_per_kwh = -1", &["carbon.intensity_g_per_kwh is -1"]),
             ("[", &["line 1"]),

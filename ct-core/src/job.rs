@@ -8,6 +8,7 @@ mod epochs;
 mod facts;
 mod record;
 mod report;
+mod simulated;
 
 pub use epochs::{Epoch, EpochError};
 pub use facts::merge;
@@ -157,16 +158,9 @@ impl Job {
         self.last = end;
     }
 
-    /// Energy of the job on all its nodes so far, of the components its owner asked for.
+    /// Energy of the job on all its nodes so far, as its owner asked to see it.
     pub fn visible_energy(&self) -> ByComponent<Microjoules> {
-        self.visible(self.energy.total() + self.others.energy)
-    }
-
-    fn visible(&self, all: ByComponent<Microjoules>) -> ByComponent<Microjoules> {
-        let zero = ByComponent::default();
-        let cpu = if self.settings.components.cpu { all } else { zero };
-        let gpu = if self.settings.components.gpu { all } else { zero };
-        ByComponent { gpu: gpu.gpu, ..cpu }
+        self.shown(self.energy.total() + self.others.energy, self.elapsed())
     }
 
     /// An epoch begins.
@@ -196,7 +190,8 @@ impl Job {
         let open = self.epochs.take()?;
         let own = self.energy.total().since(&open.own);
         let energy = own + self.others.energy.since(&open.others);
-        let epoch = Epoch { duration: at.since(&open.at), energy: self.visible(energy) };
+        let duration = at.since(&open.at);
+        let epoch = Epoch { duration, energy: self.shown(energy, duration) };
         self.epochs.complete(epoch);
         let text = self.report_epoch(at, context);
         Ok(self.unless_unseen(text))
@@ -211,7 +206,7 @@ impl Job {
     /// Marks of a job that is not tracked, or on another than its first node, are kept for the
     /// record; there is nobody to read them elsewhere.
     fn unless_unseen(&mut self, text: String) -> String {
-        if self.tracked && self.is_first_node {
+        if self.is_seen() {
             return text;
         }
         self.log = LogText::default();

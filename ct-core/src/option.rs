@@ -6,10 +6,12 @@
 
 mod keys;
 mod settings;
+mod simulated;
 mod split;
 
 pub use keys::{KEYS, KeySpec, help_text};
 pub use settings::{Components, EpochBy, Settings};
+pub use simulated::Simulated;
 
 use crate::suggest::nearest;
 
@@ -102,6 +104,14 @@ pub enum OptionError {
         monitor: i64,
         /// `epochs_before_pred`.
         before: i64,
+    },
+    /// A part of a simulated component.
+    #[error("{key} is given without {missing}; a simulated component needs its name and its watts")]
+    Incomplete {
+        /// The key that was given.
+        key: &'static str,
+        /// The key that lacks.
+        missing: &'static str,
     },
     /// A text or value that is too long.
     #[error("{what} is {len} bytes long, expected at most {max}: {start:?}…")]

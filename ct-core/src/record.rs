@@ -119,6 +119,10 @@ pub struct Record {
     /// Sum over the job's nodes as the first node saw it; only there, and only for several nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_total: Option<JobTotal>,
+    /// Components that the owner's logs, epochs and prediction show in place of the metered ones;
+    /// only on the first node. They are in no energy above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<Simulated>,
 }
 
 fn kind_job() -> String {
@@ -213,6 +217,30 @@ pub struct JobTotal {
     pub energy_j: ByComponent<Microjoules>,
     /// Footprint in gCO2e.
     pub co2e_g: f64,
+}
+
+/// What a job's owner asked to see in place of the metered components.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Simulated {
+    /// In place of all that is no GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<SimulatedComponent>,
+    /// In place of the GPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<SimulatedComponent>,
+}
+
+/// One simulated component.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SimulatedComponent {
+    /// Name the owner gave it.
+    pub name: String,
+    /// `simulated:NAME`.
+    pub method: String,
+    /// Its power in watts: full load times utilisation.
+    pub power_w: f64,
+    /// Its energy over the whole job, in joules, without PUE.
+    pub energy_j: Microjoules,
 }
 
 /// How the job ended: Slurm's base states in lower case, and two of our own.

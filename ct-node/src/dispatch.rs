@@ -180,7 +180,7 @@ fn status(job: &Job, station: &Station) -> JobStatus {
         prediction: job.prediction.clone(),
         gpus: job.gpus.clone(),
         intensity: context.factors.intensity_used(),
-        method: job.methods(context),
+        method: job.shown_methods(context),
         warnings: job.all_warnings(context).into_iter().collect(),
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::{Config, ConfigError};
+use crate::option::Settings;
 use crate::suggest::nearest;
 
 /// Sections and their keys; `track.options` holds the option's own keys and is checked by them.
@@ -72,7 +73,8 @@ pub(super) fn values(config: &Config, path: &Path) -> Result<(), ConfigError> {
             expected: expected.to_owned(),
         })
     };
-    if let Err(source) = config.track.options() {
+    let options = config.track.options();
+    if let Err(source) = options.and_then(|set| Settings::resolve(&set)) {
         return Err(ConfigError::Option { path: path.to_owned(), source });
     }
     if let Some(pue) = config.power.pue.filter(|p| !(p.is_finite() && *p >= 1.0)) {

@@ -16,7 +16,7 @@ const MAX_EPOCHS: usize = 100_000;
 pub struct Epoch {
     /// Its length.
     pub duration: Duration,
-    /// Its energy on all nodes of the job.
+    /// Its energy on all nodes of the job, as the job's owner asked to see it.
     pub energy: ByComponent<Microjoules>,
 }
 

@@ -57,6 +57,7 @@ impl Job {
             warnings: self.all_warnings(context).into_iter().collect(),
             tracked: self.tracked,
             job_total: self.job_total(context),
+            simulated: self.record_simulated(),
         }
     }
 
@@ -108,6 +109,11 @@ impl Job {
             self.warnings.iter().chain(context.problems).cloned().collect();
         if self.cgroup.is_some() && !self.cpu_time.is_known() {
             all.insert("no CPU time in the job's cgroup: its share is by allocation".to_owned());
+        }
+        if self.record_simulated().is_some() {
+            let warning = "logs, epochs and prediction show simulated components; energy_j is what \
+                           was metered";
+            all.insert(warning.to_owned());
         }
         all
     }

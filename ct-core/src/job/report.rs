@@ -35,16 +35,19 @@ impl Job {
         }
         let sentence = components_sentence(&components);
         self.log.standard(time, &sentence);
+        let simulated = self.log_simulated(at);
         self.log.standard(time, "Monitoring thread started.");
         let printed = self.log.output(time, &sentence);
-        self.at_verbosity(2, printed)
+        self.at_verbosity(2, printed) + &self.at_verbosity(1, simulated)
     }
 
     /// Components in the log's order, with the names of their devices.
     fn components(&self, context: Context<'_>) -> Vec<(&'static str, Vec<String>)> {
         let chosen = self.settings.components;
         let mut out = Vec::new();
-        if chosen.gpu && !self.gpus.is_empty() {
+        if let Some(gpu) = self.simulated_gpu() {
+            out.push(("gpu", vec![gpu.name.clone()]));
+        } else if chosen.gpu && !self.gpus.is_empty() {
             out.push(("gpu", self.gpus.iter().map(|g| g.name.clone()).collect()));
         }
         let is_cpu = |c: Component| c != Component::Gpu;
@@ -54,7 +57,9 @@ impl Job {
             .filter(|d| is_cpu(d.component))
             .map(|d| d.name.clone())
             .collect();
-        if chosen.cpu && !cpu.is_empty() {
+        if let Some(cpu) = self.simulated_cpu() {
+            out.push(("cpu", vec![cpu.name.clone()]));
+        } else if chosen.cpu && !cpu.is_empty() {
             out.push(("cpu", cpu));
         }
         out

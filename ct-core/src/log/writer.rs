@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Local};
 
 use crate::carbon::km_by_car;
+use crate::option::Simulated;
 use crate::units::{GramsCo2e, KilowattHours};
 
 /// The three logs, as text that is still to be appended to the files.
@@ -135,6 +136,23 @@ pub fn components_sentence(components: &[(&str, Vec<String>)]) -> String {
     format!("The following components were found:{found}")
 }
 
+/// Upstream's sentence of a simulated CPU; its watts are those at the utilisation.
+pub fn simulated_cpu(cpu: &Simulated) -> String {
+    let (name, load) = (&cpu.name, load(cpu));
+    format!("Using simulated CPU: {name} with TDP: {load}")
+}
+
+/// Upstream's sentence of a simulated GPU; its watts are those at the utilisation.
+pub fn simulated_gpu(gpu: &Simulated) -> String {
+    let (name, load) = (&gpu.name, load(gpu));
+    format!("Using simulated GPU: {name} with power consumption: {load}")
+}
+
+fn load(component: &Simulated) -> String {
+    let (watts, percent) = (component.power().as_watts(), component.utilisation * 100.0);
+    format!("{watts:.2}W (at {percent:.0}% utilization)")
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::TimeZone;
@@ -194,6 +212,21 @@ mod tests {
         assert_eq!(
             components_sentence(&found),
             "The following components were found: GPU with device(s) A, B. CPU with device(s) cpu:0."
+        );
+    }
+
+    #[test]
+    fn simulated_components_as_upstream_names_them() {
+        // 205 W at half load are 102.5 W.
+        let cpu = Simulated { name: "Xeon".to_owned(), full_w: 205.0, utilisation: 0.5 };
+        assert_eq!(
+            simulated_cpu(&cpu),
+            "Using simulated CPU: Xeon with TDP: 102.50W (at 50% utilization)"
+        );
+        let gpu = Simulated { name: "A100".to_owned(), full_w: 400.0, utilisation: 1.0 };
+        assert_eq!(
+            simulated_gpu(&gpu),
+            "Using simulated GPU: A100 with power consumption: 400.00W (at 100% utilization)"
         );
     }
 }

@@ -54,12 +54,12 @@ pub static KEYS: &[KeySpec] = &[
     key("log_file_prefix", "", "first part of the logs' names; the same patterns", prefix),
     key("verbose", "1", "0: no blocks in the job's output; 2: name devices and intensity", verbose),
     key("decimal_precision", "6", "decimals of energies and masses", precision),
-    key("sim_cpu", "none", "name of a simulated CPU", not_yet),
-    key("sim_cpu_tdp", "none", "its TDP in watts", not_yet),
-    key("sim_cpu_util", "0.5", "its utilisation, 0 to 1", not_yet),
-    key("sim_gpu", "none", "name of a simulated GPU", not_yet),
-    key("sim_gpu_watts", "none", "its power in watts", not_yet),
-    key("sim_gpu_util", "0.5", "its utilisation, 0 to 1", not_yet),
+    key("sim_cpu", "none", "name of a simulated CPU that is shown in place of the real", name),
+    key("sim_cpu_tdp", "none", "its TDP in watts; needed with sim_cpu", watts),
+    key("sim_cpu_util", "0.5", "its utilisation, 0 to 1", utilisation),
+    key("sim_gpu", "none", "name of a simulated GPU that is shown in place of the real", name),
+    key("sim_gpu_watts", "none", "its power in watts; needed with sim_gpu", watts),
+    key("sim_gpu_util", "0.5", "its utilisation, 0 to 1", utilisation),
     key("epoch_by", "mark", "mark (ct-track epoch), or step: each srun step is an epoch", epoch_by),
     key("epoch_pattern", "none", "regular expression of a line that begins an epoch", not_yet),
     key("max_energy", "none", "budget in kWh", not_yet),
@@ -142,6 +142,23 @@ fn verbose(v: &str) -> Result<(), &'static str> {
 
 fn precision(v: &str) -> Result<(), &'static str> {
     whole(v, |n| (0..=15).contains(&n), "a whole number from 0 to 15")
+}
+
+fn name(v: &str) -> Result<(), &'static str> {
+    let ok = !v.trim().is_empty() && v.len() <= 100;
+    ok.then_some(()).ok_or("a name of at most 100 bytes, or none")
+}
+
+fn watts(v: &str) -> Result<(), &'static str> {
+    number(v, 100_000.0, "a number of watts from 0 to 100000")
+}
+
+fn utilisation(v: &str) -> Result<(), &'static str> {
+    number(v, 1.0, "a number from 0 to 1")
+}
+
+fn number(v: &str, max: f64, expected: &'static str) -> Result<(), &'static str> {
+    v.parse::<f64>().ok().filter(|n| (0.0..=max).contains(n)).map(drop).ok_or(expected)
 }
 
 fn epoch_by(v: &str) -> Result<(), &'static str> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{OptionError, OptionSet};
+use super::{OptionError, OptionSet, Simulated, simulated};
 
 /// Which components a job's logs and totals cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,12 @@ pub struct Settings {
     pub decimal_precision: usize,
     /// What begins and ends an epoch.
     pub epoch_by: EpochBy,
+    /// The CPU that is shown in place of the measured one.
+    #[serde(default)]
+    pub sim_cpu: Option<Simulated>,
+    /// The GPU that is shown in place of the measured ones.
+    #[serde(default)]
+    pub sim_gpu: Option<Simulated>,
 }
 
 impl Default for Settings {
@@ -88,16 +94,18 @@ impl Default for Settings {
             verbose: 1,
             decimal_precision: 6,
             epoch_by: EpochBy::Mark,
+            sim_cpu: None,
+            sim_gpu: None,
         }
     }
 }
 
 impl Settings {
-    /// Fills in the defaults and checks what depends on two keys.
+    /// Fills in the defaults and checks what depends on several keys.
     ///
     /// # Errors
     ///
-    /// [`OptionError::MonitorBeforePrediction`]; single values were checked when they were set.
+    /// [`OptionError::MonitorBeforePrediction`], [`OptionError::Incomplete`]; single values were checked when they were set.
     pub fn resolve(set: &OptionSet) -> Result<Self, OptionError> {
         let d = Self::default();
         let whole = |key| set.get(key).and_then(|v| v.parse::<i64>().ok());
@@ -122,6 +130,8 @@ impl Settings {
                 Some("step") => EpochBy::Step,
                 _ => EpochBy::Mark,
             },
+            sim_cpu: Simulated::resolve(set, simulated::CPU)?,
+            sim_gpu: Simulated::resolve(set, simulated::GPU)?,
         };
         let (monitor, before) = (out.monitor_epochs, out.epochs_before_pred);
         if monitor != -1 && monitor < before {

@@ -179,6 +179,31 @@ fn site_default_tracks_every_job_but_those_that_say_off() -> Result<()> {
 }
 
 #[test]
+fn simulated_cpu_is_in_the_logs_and_the_ledger_has_what_was_metered() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let site = Site::builder().watts(&[120.0]).start()?;
+    let cluster = &site.cluster;
+    let user = cluster.user(1);
+    let script = "#!/bin/sh\n#SBATCH --exclusive\n\
+                  #SBATCH --carbontracker=sim_cpu:Xeon-X,sim_cpu_tdp:0.2,sim_cpu_util:0.5\nsleep 2\n";
+    let job = cluster.sbatch(user, script)?;
+    completed(cluster, job);
+    let logs = JobDir::read(&cluster.home(user).join("carbontracker"), job, user)?;
+    // 0.2 W at half load.
+    assert_within(logs.powers("cpu")[0], 0.1, 1e-4, "power in the log");
+    assert_eq!(logs.record["simulated"]["cpu"]["name"], "Xeon-X");
+    let out = fs::read_to_string(cluster.home(user).join(format!("slurm-{job}.out")))?;
+    assert!(out.contains("Using simulated CPU: Xeon-X with TDP: 0.10W (at 50%"), "{out}");
+    let record = &site.wait_for_records(job, 1)?[0];
+    assert_eq!(record["method"]["cpu"], "rapl");
+    let truth = plant_joules(&site.plants[0], record)?;
+    assert_within(number(record, "energy_j.cpu"), truth, 0.02, "energy charged");
+    Ok(())
+}
+
+#[test]
 fn without_cgroups_and_without_rapl_the_share_is_allocated_and_the_energy_modelled() -> Result<()> {
     if !e2e_is_possible() {
         return Ok(());

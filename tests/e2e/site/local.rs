@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::Result;
 use ct_tests::{Cluster, User, artifact, e2e_is_possible};
 
+use crate::assert_within;
 use crate::job_dir::number;
 use crate::upstream;
 
@@ -66,6 +67,43 @@ fn epochs_are_marked_from_within_the_command() -> Result<()> {
     let record: serde_json::Value = serde_json::from_str(&texts(&logs, ".json")[0])?;
     assert_eq!(number(&record, "epochs.done"), 2.0);
     assert!(number(&record, "energy_j.cpu") > 0.0);
+    upstream::agrees_with_ct_report(&logs)
+}
+
+#[test]
+fn simulated_components_are_shown_under_upstreams_option_names() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let cluster = Cluster::builder().create()?;
+    let user = cluster.user(1);
+    let options = ["run", "--sim-cpu", "Xeon X", "--sim-cpu-tdp", "100", "--sim-gpu", "A100"];
+    let output = track(user, &cluster, &[&options[..], &["--", "true"]].concat())?;
+    assert_eq!(output.code(), Some(2), "{output}");
+    assert!(output.stderr().contains("sim_gpu is given without sim_gpu_watts"), "{output}");
+
+    let more = ["--sim-gpu-watts", "400", "--sim-gpu-util", "0.25", "--", "sleep", "1"];
+    let output = track(user, &cluster, &[&options[..], &more].concat())?.success();
+    let sentence = "Using simulated CPU: Xeon X with TDP: 50.00W (at 50% utilization)";
+    assert!(output.stderr().contains(sentence), "{output}");
+    let logs = cluster.home(user).join("carbontracker");
+    let standard = &texts(&logs, "_carbontracker.log")[0];
+    assert!(
+        standard.contains("GPU with device(s) A100. CPU with device(s) Xeon X.\n"),
+        "{standard}"
+    );
+    let record: serde_json::Value = serde_json::from_str(&texts(&logs, ".json")[0])?;
+    let seconds = number(&record, "elapsed_s");
+    // 100 W at half load and 400 W at a quarter of it: 50 W and 100 W.
+    let simulated = number(&record, "simulated.cpu.energy_j");
+    assert_within(simulated, 50.0 * seconds, 0.001, "simulated CPU");
+    assert_within(number(&record, "simulated.gpu.energy_j"), 2.0 * simulated, 1e-6, "GPU");
+    assert_eq!(record["simulated"]["cpu"]["method"], "simulated:Xeon X");
+    let method = record["method"]["cpu"].as_str().unwrap_or_default();
+    assert!(!method.starts_with("simulated"), "{record:#}");
+    let [logged] = &upstream::parse(&logs)?[..] else { panic!("one run is expected") };
+    let kwh = number(logged, "actual.energy (kWh)");
+    assert_within(kwh, 150.0 * seconds * 1.58 / 3.6e6, 0.02, "energy of the block");
     upstream::agrees_with_ct_report(&logs)
 }
 
