@@ -105,8 +105,9 @@ pub(crate) fn user_init(spank: &Spank) {
         Ok(handles) => {
             state.handles = handles;
             let client = Client::connect(&state.service, patience());
-            if let Err(error) = client.and_then(|c| pass_logs(&c, state)) {
-                absence::report(&log, &state.service, &error);
+            match client.and_then(|c| pass_logs(&c, state)) {
+                Ok(text) => logging::say(&text),
+                Err(error) => absence::report(&log, &state.service, &error),
             }
         }
         Err((path, cause)) => {
@@ -169,9 +170,11 @@ fn reach_again(state: &State) -> Result<Client, ClientError> {
     spawn::reach(site, service, &state.node, Birthplace::Step, patience(), &log)
 }
 
-fn pass_logs(client: &Client, state: &State) -> Result<(), ClientError> {
+/// Passes the log files on; what ct-noded says to that is for the job's output.
+fn pass_logs(client: &Client, state: &State) -> Result<String, ClientError> {
     let request = Request::Logs { job_id: state.id.job_id };
-    client.ask_with(&request, &state.handles).map(drop)
+    let reply = client.ask_with(&request, &state.handles)?;
+    Ok(if let Reply::Text { text, .. } = reply { text } else { String::new() })
 }
 
 impl StepId {
