@@ -35,9 +35,9 @@ impl Job {
         }
         let sentence = components_sentence(&components);
         self.log.standard(time, &sentence);
+        let printed = self.log.output(time, &sentence);
         let simulated = self.log_simulated(at);
         self.log.standard(time, "Monitoring thread started.");
-        let printed = self.log.output(time, &sentence);
         self.at_verbosity(2, printed) + &self.at_verbosity(1, simulated)
     }
 
