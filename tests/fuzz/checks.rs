@@ -28,16 +28,32 @@ pub(crate) fn log_parser(bytes: &[u8]) {
     assert!(run.output.skipped.iter().map(|s| &s.line).all(is_in(n_lines(output))));
 }
 
-/// A ledger file: what is read as a record is read again from what it writes.
+/// A ledger file: what is read as a record is read again from what it writes, and jobs are the
+/// same with the lines of nodes and without.
 pub(crate) fn ledger_line(bytes: &[u8]) {
+    let mut n_jobs = 0;
     for entry in Entries::new(bytes) {
-        let Ok(Entry::Job(record)) = entry else { continue };
-        let line = record.to_line().expect("a record that was read can be written");
-        let again = Entries::new(line.as_bytes()).next();
-        let Some(Ok(Entry::Job(again))) = again else { panic!("not read again: {line}") };
-        assert_eq!(again.energy_j, record.energy_j);
-        assert_eq!(again.to_line().ok().as_deref(), Some(line.as_str()));
+        match entry {
+            Ok(Entry::Job(record)) => {
+                n_jobs += 1;
+                let line = record.to_line().expect("a record that was read can be written");
+                let again = Entries::new(line.as_bytes()).next();
+                let Some(Ok(Entry::Job(again))) = again else { panic!("not read again: {line}") };
+                assert_eq!(again.energy_j, record.energy_j);
+                assert_eq!(again.to_line().ok().as_deref(), Some(line.as_str()));
+            }
+            Ok(Entry::Node(node)) => {
+                let line = node.to_line().expect("a line that was read can be written");
+                let again = Entries::new(line.as_bytes()).next();
+                let Some(Ok(Entry::Node(again))) = again else { panic!("not read again: {line}") };
+                assert_eq!((again.meter_j, &again.jobs), (node.meter_j, &node.jobs));
+                assert_eq!(again.to_line().ok().as_deref(), Some(line.as_str()));
+            }
+            _ => {}
+        }
     }
+    let is_job = |entry: &std::io::Result<Entry>| matches!(entry, Ok(Entry::Job(_)));
+    assert_eq!(Entries::of_jobs(bytes).filter(is_job).count(), n_jobs);
 }
 
 /// The text after `--carbontracker=`: an accepted one resolves or is refused with a reason.

@@ -1,7 +1,10 @@
 //! Reads the ledger back: `DIR/<YYYY-MM>/<node>.jsonl`, one record a line.
 //!
 //! A reader takes what it can: a torn last line, a line of a later form or plain garbage is
-//! reported as [`Skipped`] and the lines after it are read. Knows nothing of who asks for what.
+//! reported as [`Skipped`] and the lines after it are read. What a record cannot say is in
+//! `check`. Knows nothing of who asks for what.
+
+mod check;
 
 use std::fs;
 use std::io::{self, BufRead};
@@ -9,19 +12,26 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::energy::Component;
 use crate::log::parser::Skipped;
-use crate::record::{Record, VERSION};
+use crate::record::{NodeRecord, Record, VERSION};
 
 /// Longest line that is read; a record with every hour of a year is below a megabyte.
 const LINE_MAX: usize = 16 << 20;
+
+/// How our writer begins a job's line: such a line need not be searched for its kind.
+const JOB_PREFIX: &str = "{\"v\":1,\"kind\":\"job\",";
+
+/// How our writer begins a node's line.
+const NODE_PREFIX: &str = "{\"v\":1,\"kind\":\"node\",";
 
 /// One line of the ledger.
 #[derive(Debug)]
 pub enum Entry {
     /// A job's record.
     Job(Box<Record>),
-    /// A line of another kind, such as the hourly `node` line.
+    /// A node's line.
+    Node(Box<NodeRecord>),
+    /// A line of a kind that is not asked for, or not known.
     Other,
     /// A line that could not be read.
     Skipped(Skipped),
@@ -62,17 +72,35 @@ pub struct Entries<R> {
     input: R,
     number: usize,
     line: Vec<u8>,
+    has_nodes: bool,
 }
 
 impl<R: BufRead> Entries<R> {
-    /// Reads from `input`.
+    /// Reads jobs' and nodes' lines from `input`.
     pub fn new(input: R) -> Self {
-        Self { input, number: 0, line: Vec::new() }
+        Self { input, number: 0, line: Vec::new(), has_nodes: true }
+    }
+
+    /// Reads jobs' lines; those of nodes are [`Entry::Other`] and cost no parsing.
+    pub fn of_jobs(input: R) -> Self {
+        Self { has_nodes: false, ..Self::new(input) }
     }
 
     /// Number of the line that was read last, from 1.
     pub fn line(&self) -> usize {
         self.number
+    }
+
+    /// Reads the line in the buffer.
+    fn parse_entry(&self, is_whole: bool) -> Entry {
+        let line = self.line.trim_ascii();
+        if !self.has_nodes && line.starts_with(NODE_PREFIX.as_bytes()) && line.ends_with(b"}") {
+            return Entry::Other;
+        }
+        parse_line(line, self.has_nodes).unwrap_or_else(|error| {
+            let torn = if is_whole { "" } else { "torn last line: " };
+            Entry::Skipped(Skipped { line: self.number, reason: format!("{torn}{error}").into() })
+        })
     }
 
     /// Reads one line into the buffer; says how long it is, cut at [`LINE_MAX`].
@@ -100,7 +128,7 @@ impl<R: BufRead> Iterator for Entries<R> {
             self.number += 1;
             let is_whole = self.line.ends_with(b"\n");
             if !self.line.trim_ascii().is_empty() {
-                return Some(Ok(parse_entry(&self.line, self.number, is_whole)));
+                return Some(Ok(self.parse_entry(is_whole)));
             }
         }
     }
@@ -112,18 +140,28 @@ impl<R: BufRead> Iterator for Entries<R> {
 ///
 /// What is no record of this version, or says what no record can.
 pub fn parse_record(bytes: &[u8]) -> Result<Option<Record>, ParseRecordError> {
+    match parse_line(bytes, false)? {
+        Entry::Job(record) => Ok(Some(*record)),
+        _ => Ok(None),
+    }
+}
+
+fn parse_line(bytes: &[u8], has_nodes: bool) -> Result<Entry, ParseRecordError> {
     let text = std::str::from_utf8(bytes)?;
-    let kind: Kind<'_> = serde_json::from_str(text)?;
-    if kind.kind.is_some_and(|kind| kind != "job") {
-        return Ok(None);
-    }
-    if kind.v != VERSION {
-        return Err(ParseRecordError::Version(kind.v));
-    }
-    let record: Record = serde_json::from_str(text)?;
-    match unfit(&record) {
-        Some(reason) => Err(ParseRecordError::Value(reason)),
-        None => Ok(Some(record)),
+    match kind_of(text)? {
+        (Kind::Job, VERSION) => {
+            let record: Record = serde_json::from_str(text)?;
+            check::record(&record).map_err(ParseRecordError::Value)?;
+            Ok(Entry::Job(Box::new(record)))
+        }
+        (Kind::Node, VERSION) if has_nodes => {
+            let record: NodeRecord = serde_json::from_str(text)?;
+            check::node(&record).map_err(ParseRecordError::Value)?;
+            Ok(Entry::Node(Box::new(record)))
+        }
+        (Kind::Job, v) => Err(ParseRecordError::Version(v)),
+        (Kind::Node, v) if has_nodes => Err(ParseRecordError::Version(v)),
+        (Kind::Node | Kind::Other, _) => Ok(Entry::Other),
     }
 }
 
@@ -145,50 +183,31 @@ pub enum ParseRecordError {
     Value(String),
 }
 
+enum Kind {
+    Job,
+    Node,
+    Other,
+}
+
 #[derive(Deserialize)]
-struct Kind<'a> {
+struct Head<'a> {
     v: u32,
     #[serde(default, borrow)]
     kind: Option<std::borrow::Cow<'a, str>>,
 }
 
-/// A value no record can have.
-fn unfit(record: &Record) -> Option<String> {
-    let is_amount = |value: f64| value.is_finite() && value >= 0.0;
-    let amounts = [("co2e_g", record.co2e_g), ("elapsed_s", record.elapsed_s), ("pue", record.pue)];
-    if let Some((name, value)) = amounts.iter().find(|(_, value)| !is_amount(*value)) {
-        return Some(format!("\"{name}\" is {value}, expected a number ≥ 0"));
+/// Kind and version of a line; without a kind it is a job's.
+fn kind_of(text: &str) -> Result<(Kind, u32), serde_json::Error> {
+    if text.starts_with(JOB_PREFIX) {
+        return Ok((Kind::Job, VERSION));
     }
-    if !(0.0..=1.0).contains(&record.coverage) {
-        return Some(format!("\"coverage\" is {}, expected 0 to 1", record.coverage));
-    }
-    if record.end < record.start {
-        return Some("\"end\" is before \"start\"".to_owned());
-    }
-    if record.energy_by_hour.is_empty() {
-        return None;
-    }
-    // By the hour or as a whole: every query has to come to the same sum.
-    let by_hour = |c: Component| {
-        record.energy_by_hour.iter().map(|h| u128::from(h.energy().get(c).as_u64())).sum::<u128>()
+    let head: Head<'_> = serde_json::from_str(text)?;
+    let kind = match head.kind.as_deref() {
+        None | Some("job") => Kind::Job,
+        Some("node") => Kind::Node,
+        Some(_) => Kind::Other,
     };
-    let metered = |c: Component| u128::from(record.energy_j.get(c).as_u64());
-    let off = Component::ALL.into_iter().find(|c| by_hour(*c) != metered(*c))?;
-    let (seen, expected, name) = (by_hour(off), metered(off), off.as_str());
-    Some(format!(
-        "\"energy_by_hour\" adds up to {seen} µJ of {name}, expected the {expected} µJ of \"energy_j\""
-    ))
-}
-
-fn parse_entry(line: &[u8], number: usize, is_whole: bool) -> Entry {
-    match parse_record(line.trim_ascii()) {
-        Ok(Some(record)) => Entry::Job(Box::new(record)),
-        Ok(None) => Entry::Other,
-        Err(error) => {
-            let torn = if is_whole { "" } else { "torn last line: " };
-            Entry::Skipped(Skipped { line: number, reason: format!("{torn}{error}").into() })
-        }
-    }
+    Ok((kind, head.v))
 }
 
 #[cfg(test)]
@@ -212,10 +231,10 @@ mod tests {
 
     fn read(bytes: &[u8]) -> (Vec<u32>, Vec<(usize, String)>) {
         let (mut ids, mut skipped) = (Vec::new(), Vec::new());
-        for entry in Entries::new(bytes) {
+        for entry in Entries::of_jobs(bytes) {
             match entry.unwrap() {
                 Entry::Job(record) => ids.push(record.job_id),
-                Entry::Other => {}
+                Entry::Node(_) | Entry::Other => {}
                 Entry::Skipped(s) => skipped.push((s.line, s.reason.into_owned())),
             }
         }
@@ -249,6 +268,33 @@ mod tests {
             assert!(skipped.1.contains(reason) && !reason.is_empty(), "{skipped:?}");
         }
         assert_eq!(read(b"\xff\n").1[0].0, 1);
+    }
+
+    #[test]
+    fn a_record_is_read_alike_with_and_without_the_writers_prefix() {
+        let line = record(1);
+        let prefixed = line.replacen("{\"v\":1,", JOB_PREFIX, 1);
+        assert_ne!(line, prefixed);
+        let read = |line: &str| parse_record(line.trim_end().as_bytes()).unwrap().unwrap();
+        assert_eq!(read(&line), read(&prefixed));
+        assert!(read(&prefixed).to_line().unwrap().starts_with(JOB_PREFIX));
+    }
+
+    #[test]
+    fn lines_of_nodes_are_passed_over_where_jobs_are_asked_for() {
+        let node = check::tests::node().to_line().unwrap();
+        assert!(node.starts_with(NODE_PREFIX), "{node}");
+        let both = node.clone() + &record(7) + &node.replace("\"v\":1", "\"v\":2");
+        assert_eq!(read(both.as_bytes()), (vec![7], vec![]));
+        let mut all = Entries::new(both.as_bytes()).map(Result::unwrap);
+        let Some(Entry::Node(read)) = all.next() else { panic!("no node line") };
+        assert_eq!(*read, check::tests::node());
+        assert!(matches!(all.next(), Some(Entry::Job(_))));
+        let Some(Entry::Skipped(skipped)) = all.next() else { panic!("a later form was read") };
+        assert_eq!((skipped.line, &*skipped.reason), (3, "\"v\" is 2, expected 1"));
+        // A torn one is not taken for whole.
+        let torn = &node.as_bytes()[..node.len() / 2];
+        assert_eq!(self::read(torn).1.len(), 1);
     }
 
     #[test]
