@@ -4,7 +4,7 @@
 //! so a sum by day and then by month equals the sum by month.
 
 pub(crate) mod column;
-mod slice;
+pub(crate) mod slice;
 mod sums;
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use ct_core::record::Record;
 
 use crate::query::Query;
+use crate::query::time::Period;
 pub(crate) use sums::Sums;
 
 /// What jobs are grouped by.
@@ -26,7 +27,9 @@ pub(crate) enum Key {
     Qos,
     Cluster,
     Node,
+    Week,
     Day,
+    Hour,
     JobName,
     EndReason,
 }
@@ -42,14 +45,23 @@ impl Key {
             Self::Qos => "qos",
             Self::Cluster => "cluster",
             Self::Node => "node",
+            Self::Week => "week",
             Self::Day => "day",
+            Self::Hour => "hour",
             Self::JobName => "job_name",
             Self::EndReason => "end_reason",
         }
     }
 
-    fn is_of_time(self) -> bool {
-        matches!(self, Self::Month | Self::Day)
+    /// What of the time it is, if it is of time.
+    fn period(self) -> Option<Period> {
+        match self {
+            Self::Month => Some(Period::Month),
+            Self::Week => Some(Period::Week),
+            Self::Day => Some(Period::Day),
+            Self::Hour => Some(Period::Hour),
+            _ => None,
+        }
     }
 }
 
@@ -77,7 +89,7 @@ impl Report {
         if !query.selects(record) {
             return Ok(false);
         }
-        let needs_time = keys.iter().any(|key| key.is_of_time());
+        let needs_time = keys.iter().any(|key| key.period().is_some());
         let is_whole = !needs_time && query.covers_span(record.start, record.end);
         let slices = if is_whole { vec![slice::whole(record)] } else { slice::by_hour(record)? };
         let mut is_counted = false;
@@ -96,16 +108,17 @@ impl Report {
 }
 
 fn value(key: Key, record: &Record, query: &Query, slice: &slice::Slice) -> Option<String> {
-    let wall = || query.zone.wall(slice.at);
+    if let Some(period) = key.period() {
+        return Some(query.zone.label(period, slice.hour));
+    }
     match key {
+        Key::Month | Key::Week | Key::Day | Key::Hour => None,
         Key::User => Some(record.user.clone()),
         Key::Account => record.account.clone(),
         Key::Partition => record.partition.clone(),
-        Key::Month => Some(wall().format("%Y-%m").to_string()),
         Key::Qos => record.qos.clone(),
         Key::Cluster => Some(record.cluster.clone()),
         Key::Node => Some(record.node.clone()),
-        Key::Day => Some(wall().format("%Y-%m-%d").to_string()),
         Key::JobName => record.job_name.clone(),
         Key::EndReason => Some(record.end_reason.as_str().to_owned()),
     }

@@ -1,7 +1,9 @@
 //! The command line: what can be asked, and the commands that answer.
 
 pub(crate) mod aggregate;
+mod output;
 pub(crate) mod parse;
+pub(crate) mod reconcile;
 pub(crate) mod usage;
 
 use std::path::PathBuf;
@@ -28,6 +30,8 @@ pub(crate) enum Command {
     Aggregate(aggregate::AggregateArgs),
     /// Print energy and carbon of jobs by user, account, partition, month and more
     Usage(Box<usage::UsageArgs>),
+    /// Hold the energy of jobs against the meters of the nodes they ran on
+    Reconcile(Box<reconcile::ReconcileArgs>),
 }
 
 /// Where logs are looked for.

@@ -24,6 +24,7 @@ pub(crate) struct Outcome {
     pub(crate) skipped: Vec<SkippedPart>,
     warnings: Vec<String>,
     n_told: usize,
+    failures: Vec<String>,
 }
 
 /// A part of a file that could not be read.
@@ -60,11 +61,17 @@ impl Outcome {
         self.skipped.push(SkippedPart { path: path.to_owned(), line, reason });
     }
 
+    /// Notes that something was found wrong, though all could be done.
+    pub(crate) fn fail(&mut self, reason: String) {
+        self.failures.push(reason);
+    }
+
     /// Adds what was noted elsewhere, and says its warnings.
     pub(crate) fn append(&mut self, other: Self) {
         self.matched += other.matched;
         self.skipped.extend(other.skipped);
         self.n_told += other.n_told;
+        self.failures.extend(other.failures);
         other.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     }
 
@@ -88,6 +95,12 @@ impl Outcome {
         self.tell();
         if self.n_told > 0 {
             note(&format!("{} part(s) could not be read and are not counted", self.n_told));
+        }
+        if !self.failures.is_empty() {
+            self.failures.iter().for_each(|failure| say(&format!("error: {failure}")));
+            return ExitCode::from(FAILURE);
+        }
+        if self.n_told > 0 {
             return ExitCode::from(3);
         }
         if self.matched == 0 {

@@ -3,6 +3,7 @@
 mod file;
 pub(crate) mod jobs;
 pub(crate) mod logs;
+pub(crate) mod nodes;
 pub(crate) mod paths;
 
 use std::cell::RefCell;

@@ -9,7 +9,9 @@ mod diagnostic;
 mod dictionary;
 mod load;
 mod query;
+mod reconcile;
 mod render;
+mod row;
 mod total;
 mod upstream;
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Command::Parse(args) => cli::parse::run(args),
         Command::Aggregate(args) => cli::aggregate::run(args),
         Command::Usage(args) => cli::usage::run(args),
+        Command::Reconcile(args) => cli::reconcile::run(args),
     };
     outcome.map_or_else(|error| diagnostic::report(&error), Outcome::exit_code)
 }

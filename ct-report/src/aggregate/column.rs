@@ -5,6 +5,7 @@ use ct_core::energy::Component;
 use ct_core::units::Joules;
 
 use super::{Group, Key, Sums};
+use crate::row::{Cell, Head};
 
 /// A value of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -13,6 +14,8 @@ pub(crate) enum Value {
     Jobs,
     ElapsedH,
     EnergyKwh,
+    AllocatedKwh,
+    DynamicKwh,
     CpuKwh,
     DramKwh,
     GpuKwh,
@@ -20,15 +23,27 @@ pub(crate) enum Value {
     Co2eG,
     MeasuredShare,
     Coverage,
+    GpuUnusedKwh,
+    FailedKwh,
+    CancelledKwh,
+    EmbodiedG,
+    WaterL,
+    CoreHours,
+    GpuHours,
     EnergyJ,
+    AllocatedJ,
+    DynamicJ,
+    GpuUnusedJ,
 }
 
 impl Value {
     /// What is shown unless columns are named.
-    pub(crate) const DEFAULT: [Self; 10] = [
+    pub(crate) const DEFAULT: [Self; 12] = [
         Self::Jobs,
         Self::ElapsedH,
         Self::EnergyKwh,
+        Self::AllocatedKwh,
+        Self::DynamicKwh,
         Self::CpuKwh,
         Self::DramKwh,
         Self::GpuKwh,
@@ -43,6 +58,8 @@ impl Value {
             Self::Jobs => "jobs",
             Self::ElapsedH => "elapsed_h",
             Self::EnergyKwh => "energy_kwh",
+            Self::AllocatedKwh => "allocated_kwh",
+            Self::DynamicKwh => "dynamic_kwh",
             Self::CpuKwh => "cpu_kwh",
             Self::DramKwh => "dram_kwh",
             Self::GpuKwh => "gpu_kwh",
@@ -50,9 +67,54 @@ impl Value {
             Self::Co2eG => "co2e_g",
             Self::MeasuredShare => "measured_share",
             Self::Coverage => "coverage",
+            Self::GpuUnusedKwh => "gpu_unused_kwh",
+            Self::FailedKwh => "failed_kwh",
+            Self::CancelledKwh => "cancelled_kwh",
+            Self::EmbodiedG => "embodied_g",
+            Self::WaterL => "water_l",
+            Self::CoreHours => "core_hours",
+            Self::GpuHours => "gpu_hours",
             Self::EnergyJ => "energy_j",
+            Self::AllocatedJ => "allocated_j",
+            Self::DynamicJ => "dynamic_j",
+            Self::GpuUnusedJ => "gpu_unused_j",
         }
     }
+
+    /// Its cell in the row of a group.
+    fn cell(self, sums: &Sums) -> Cell {
+        let number = |value: f64, decimals| Cell::Number(Some(value), decimals);
+        match self {
+            Self::Jobs => Cell::Count(sums.n_jobs()),
+            Self::ElapsedH => number(sums.elapsed_h(), 4),
+            Self::EnergyKwh => kwh(sums.energy_uj()),
+            Self::AllocatedKwh => kwh(sums.allocated_uj),
+            Self::DynamicKwh => kwh(sums.dynamic_uj()),
+            Self::CpuKwh => kwh(sums.component_uj(Component::Cpu)),
+            Self::DramKwh => kwh(sums.component_uj(Component::Dram)),
+            Self::GpuKwh => kwh(sums.component_uj(Component::Gpu)),
+            Self::RestKwh => kwh(sums.component_uj(Component::Rest)),
+            Self::Co2eG => number(sums.co2e_g, 3),
+            Self::MeasuredShare => Cell::Number(sums.measured_share(), 3),
+            Self::Coverage => Cell::Number(sums.coverage(), 3),
+            Self::GpuUnusedKwh => kwh(sums.gpu_unused_uj),
+            Self::FailedKwh => kwh(sums.failed_uj),
+            Self::CancelledKwh => kwh(sums.cancelled_uj),
+            Self::EmbodiedG => Cell::Number(sums.embodied_g, 3),
+            Self::WaterL => Cell::Number(sums.water_l, 3),
+            Self::CoreHours => number(sums.core_hours(), 4),
+            Self::GpuHours => number(sums.gpu_hours(), 4),
+            Self::EnergyJ => Cell::Microjoules(sums.energy_uj()),
+            Self::AllocatedJ => Cell::Microjoules(sums.allocated_uj),
+            Self::DynamicJ => Cell::Microjoules(sums.dynamic_uj()),
+            Self::GpuUnusedJ => Cell::Microjoules(sums.gpu_unused_uj),
+        }
+    }
+}
+
+fn kwh(uj: u128) -> Cell {
+    let joules = Joules::new(uj as f64 / 1e6);
+    Cell::Number(Some(joules.to_kilowatt_hours().as_kwh()), 6)
 }
 
 /// A column: one of the keys, by its place, or a value.
@@ -62,48 +124,25 @@ pub(crate) enum Column {
     Value(Value),
 }
 
-/// What stands in a cell.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Cell {
-    Text(Option<String>),
-    Count(usize),
-    /// A number, and how many decimals are enough for the eye.
-    Number(Option<f64>, usize),
-    /// Joules, exactly.
-    Microjoules(u128),
-}
-
 impl Column {
     /// Its name in headers.
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Key(_, key) => key.as_str(),
             Self::Value(value) => value.as_str(),
         }
     }
 
+    /// Its head.
+    pub(crate) fn head(self) -> Head {
+        Head { name: self.name(), is_text: matches!(self, Self::Key(..)) }
+    }
+
     /// Its cell in the row of a group.
     pub(crate) fn cell(self, group: &Group, sums: &Sums) -> Cell {
-        let kwh = |uj: u128| {
-            let joules = Joules::new(uj as f64 / 1e6);
-            Cell::Number(Some(joules.to_kilowatt_hours().as_kwh()), 6)
-        };
-        let value = match self {
-            Self::Key(at, _) => return Cell::Text(group.get(at).cloned().flatten()),
-            Self::Value(value) => value,
-        };
-        match value {
-            Value::Jobs => Cell::Count(sums.n_jobs()),
-            Value::ElapsedH => Cell::Number(Some(sums.elapsed_h()), 4),
-            Value::EnergyKwh => kwh(sums.energy_uj()),
-            Value::CpuKwh => kwh(sums.component_uj(Component::Cpu)),
-            Value::DramKwh => kwh(sums.component_uj(Component::Dram)),
-            Value::GpuKwh => kwh(sums.component_uj(Component::Gpu)),
-            Value::RestKwh => kwh(sums.component_uj(Component::Rest)),
-            Value::Co2eG => Cell::Number(Some(sums.co2e_g), 3),
-            Value::MeasuredShare => Cell::Number(sums.measured_share(), 3),
-            Value::Coverage => Cell::Number(sums.coverage(), 3),
-            Value::EnergyJ => Cell::Microjoules(sums.energy_uj()),
+        match self {
+            Self::Key(at, _) => Cell::Text(group.get(at).cloned().flatten()),
+            Self::Value(value) => value.cell(sums),
         }
     }
 }

@@ -15,20 +15,38 @@ const HOURS_MAX: i64 = 10 * 366 * 24;
 pub(super) struct Slice {
     /// When it begins.
     pub(super) at: DateTime<Utc>,
+    /// The hour of UTC it lies in, to which its energy is booked.
+    pub(super) hour: DateTime<Utc>,
     /// Its energy.
     pub(super) energy: ByComponent<Microjoules>,
+    /// Of it, the idle part, in microjoules.
+    pub(super) idle_uj: u128,
+    /// Energy of GPUs that were held but not used, in microjoules.
+    pub(super) gpu_unused_uj: u128,
     /// Its share of the record's time, 0 to 1.
     pub(super) time_share: f64,
 }
 
+impl Slice {
+    fn empty(at: DateTime<Utc>, time_share: f64) -> Self {
+        let energy = ByComponent::default();
+        Self { at, hour: hour_of(at), energy, idle_uj: 0, gpu_unused_uj: 0, time_share }
+    }
+}
+
 /// The record as one slice.
 pub(super) fn whole(record: &Record) -> Slice {
-    Slice { at: record.start, energy: record.energy_j, time_share: 1.0 }
+    Slice {
+        energy: record.energy_j,
+        idle_uj: Component::ALL.into_iter().map(|c| idle_uj(record, c)).sum(),
+        gpu_unused_uj: gpu_unused_uj(record),
+        ..Slice::empty(record.start, 1.0)
+    }
 }
 
 /// The record by hour of UTC.
 ///
-/// A record without energy by hour is charged to the hour it ends in.
+/// Its idle part, which the record has only as a whole, goes with the energy of each component.
 ///
 /// # Errors
 ///
@@ -40,23 +58,70 @@ pub(super) fn by_hour(record: &Record) -> Result<Vec<Slice>, String> {
         return Err(format!("job takes {n_hours} hours, expected {HOURS_MAX} at most"));
     }
     let mut slices = time_by_hour(record);
-    let mut charge = |hour: DateTime<Utc>, energy: ByComponent<Microjoules>| {
-        let empty = || Slice { at: hour, energy: ByComponent::default(), time_share: 0.0 };
-        let slice = slices.entry(hour).or_insert_with(empty);
+    for (hour, energy) in energy_by_hour(record) {
+        let slice = slices.entry(hour).or_insert_with(|| Slice::empty(hour, 0.0));
         for component in Component::ALL {
             let sum = slice.energy.get(component).as_u64();
             let sum = sum.saturating_add(energy.get(component).as_u64());
             *slice.energy.get_mut(component) = Microjoules::new(sum);
         }
+    }
+    let mut slices: Vec<Slice> = slices.into_values().collect();
+    for component in Component::ALL {
+        let parts = in_proportion(idle_uj(record, component), &weights(&slices, component));
+        slices.iter_mut().zip(parts).for_each(|(slice, part)| slice.idle_uj += part);
+    }
+    let parts = in_proportion(gpu_unused_uj(record), &weights(&slices, Component::Gpu));
+    slices.iter_mut().zip(parts).for_each(|(slice, part)| slice.gpu_unused_uj = part);
+    Ok(slices)
+}
+
+/// The energy of a record by the hour of UTC it is booked to.
+///
+/// A record without energy by hour is charged to the hour it ends in.
+pub(crate) fn energy_by_hour(
+    record: &Record,
+) -> impl Iterator<Item = (DateTime<Utc>, ByComponent<Microjoules>)> + '_ {
+    let last = (record.end - TimeDelta::milliseconds(1)).max(record.start);
+    let whole = record.energy_by_hour.is_empty().then(|| (hour_of(last), record.energy_j));
+    let hours = record.energy_by_hour.iter().map(|hour| (hour_of(hour.0), hour.energy()));
+    whole.into_iter().chain(hours)
+}
+
+/// The hour of UTC an instant lies in.
+pub(crate) fn hour_of(at: DateTime<Utc>) -> DateTime<Utc> {
+    at.duration_trunc(TimeDelta::hours(1)).unwrap_or(at)
+}
+
+/// The idle part of a component, which is never more than its energy.
+fn idle_uj(record: &Record, component: Component) -> u128 {
+    u128::from((*record.idle_j.get(component)).min(*record.energy_j.get(component)).as_u64())
+}
+
+fn gpu_unused_uj(record: &Record) -> u128 {
+    u128::from(record.gpu_unused_j.min(record.energy_j.gpu).as_u64())
+}
+
+fn weights(slices: &[Slice], component: Component) -> Vec<u128> {
+    slices.iter().map(|slice| u128::from(slice.energy.get(component).as_u64())).collect()
+}
+
+/// Splits `total` in proportion to `weights`, exactly: each part is rounded so that the parts up
+/// to it are the nearest whole number below, and none is more than its weight where the total is
+/// not more than theirs.
+fn in_proportion(total: u128, weights: &[u128]) -> Vec<u128> {
+    let sum: u128 = weights.iter().sum();
+    let mut seen = 0;
+    let mut given = 0;
+    let part = |weight: &u128| {
+        seen += weight;
+        // Both factors are sums of 64-bit numbers that do not exceed one.
+        let due = total.checked_mul(seen).and_then(|product| product.checked_div(sum));
+        let part = due.unwrap_or_default().saturating_sub(given);
+        given += part;
+        part
     };
-    if record.energy_by_hour.is_empty() {
-        let last = (record.end - TimeDelta::milliseconds(1)).max(record.start);
-        charge(hour_of(last), record.energy_j);
-    }
-    for hour in &record.energy_by_hour {
-        charge(hour_of(hour.0), hour.energy());
-    }
-    Ok(slices.into_values().collect())
+    weights.iter().map(part).collect()
 }
 
 /// Slices without energy: the hours from start to end, each with its share of the time.
@@ -69,12 +134,39 @@ fn time_by_hour(record: &Record) -> BTreeMap<DateTime<Utc>, Slice> {
         let next = (hour + TimeDelta::hours(1)).min(record.end);
         let ms = (next - at).num_milliseconds();
         let time_share = if total_ms > 0 { ms as f64 / total_ms as f64 } else { 1.0 };
-        slices.insert(hour, Slice { at, energy: ByComponent::default(), time_share });
+        slices.insert(hour, Slice::empty(at, time_share));
         at = next;
     }
     slices
 }
 
-fn hour_of(at: DateTime<Utc>) -> DateTime<Utc> {
-    at.duration_trunc(TimeDelta::hours(1)).unwrap_or(at)
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn parts_in_proportion_are_exact_and_no_more_than_their_weights() {
+        assert_eq!(in_proportion(10, &[1, 1, 1]), [3, 3, 4]);
+        assert_eq!(in_proportion(3, &[1, 1, 1]), [1, 1, 1]);
+        assert_eq!(in_proportion(5, &[0, 9, 0]), [0, 5, 0]);
+        assert_eq!(in_proportion(0, &[0, 0]), [0, 0]);
+        let most = u128::from(u64::MAX);
+        assert_eq!(in_proportion(most, &[most / 2, most - most / 2]), [most / 2, most - most / 2]);
+    }
+
+    proptest! {
+        #[test]
+        fn parts_sum_to_the_total(
+            weights in proptest::collection::vec(0_u64..1 << 40, 1..50),
+            of_a_million in 0_u128..=1_000_000,
+        ) {
+            let weights: Vec<u128> = weights.into_iter().map(u128::from).collect();
+            let total = weights.iter().sum::<u128>() * of_a_million / 1_000_000;
+            let parts = in_proportion(total, &weights);
+            prop_assert_eq!(parts.iter().sum::<u128>(), total);
+            prop_assert!(parts.iter().zip(&weights).all(|(part, weight)| part <= weight));
+        }
+    }
 }

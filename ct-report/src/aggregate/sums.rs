@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use ct_core::energy::Component;
-use ct_core::record::Record;
+use ct_core::record::{EndReason, Record};
 
 use super::slice::Slice;
 
@@ -20,8 +20,22 @@ pub(crate) struct Sums {
     /// By component, in the order of [`Component::ALL`]. 64 bits overflow at 5 GWh.
     energy_uj: [u128; 4],
     measured_uj: u128,
-    /// Footprint in gCO2e.
+    /// Idle part of the energy: what holding the node's parts cost.
+    pub(crate) allocated_uj: u128,
+    /// Energy of GPUs that were held but not used.
+    pub(crate) gpu_unused_uj: u128,
+    /// Energy of jobs that failed, by themselves or with their node.
+    pub(crate) failed_uj: u128,
+    /// Energy of jobs that were cancelled.
+    pub(crate) cancelled_uj: u128,
+    /// Operational footprint in gCO2e.
     pub(crate) co2e_g: f64,
+    /// Embodied footprint in gCO2e; `None` where no record knows it.
+    pub(crate) embodied_g: Option<f64>,
+    /// Water in litres; `None` where no record knows it.
+    pub(crate) water_l: Option<f64>,
+    core_s: f64,
+    gpu_s: f64,
     covered_s: f64,
     node_s: f64,
 }
@@ -40,13 +54,43 @@ impl Sums {
         self.jobs.insert(job);
         self.covered_s += elapsed_s * record.coverage;
         self.node_s += elapsed_s;
-        self.co2e_g += record.co2e_g * energy_share(record, slice);
+        self.add_time(record, elapsed_s);
+        self.add_footprint(record, slice);
+        self.add_energy(record, slice);
+    }
+
+    fn add_time(&mut self, record: &Record, elapsed_s: f64) {
+        self.core_s += elapsed_s * f64::from(record.alloc_cpus);
+        self.gpu_s += elapsed_s * record.gpus.iter().map(|gpu| gpu.share).sum::<f64>();
+    }
+
+    fn add_footprint(&mut self, record: &Record, slice: &Slice) {
+        let share = energy_share(record, slice);
+        self.co2e_g += record.co2e_g * share;
+        let add = |sum: &mut Option<f64>, value: Option<f64>| {
+            *sum = value.map_or(*sum, |value| Some(sum.unwrap_or_default() + value));
+        };
+        add(&mut self.water_l, record.water_l.map(|l| l * share));
+        // A node is made of the same stuff whatever it draws.
+        add(&mut self.embodied_g, record.embodied_g.map(|g| g * slice.time_share));
+    }
+
+    fn add_energy(&mut self, record: &Record, slice: &Slice) {
+        self.allocated_uj += slice.idle_uj;
+        self.gpu_unused_uj += slice.gpu_unused_uj;
+        let before = self.energy_uj();
         for (sum, component) in self.energy_uj.iter_mut().zip(Component::ALL) {
             let uj = u128::from(slice.energy.get(component).as_u64());
             *sum += uj;
             if is_measured(record, component) {
                 self.measured_uj += uj;
             }
+        }
+        let uj = self.energy_uj() - before;
+        match record.end_reason {
+            EndReason::Cancelled => self.cancelled_uj += uj,
+            reason if is_failure(reason) => self.failed_uj += uj,
+            _ => {}
         }
     }
 
@@ -75,6 +119,21 @@ impl Sums {
         self.energy_uj.iter().sum()
     }
 
+    /// Energy above the idle part: what running caused, in microjoules.
+    pub(crate) fn dynamic_uj(&self) -> u128 {
+        self.energy_uj().saturating_sub(self.allocated_uj)
+    }
+
+    /// CPUs held, times hours.
+    pub(crate) fn core_hours(&self) -> f64 {
+        self.core_s / 3600.0
+    }
+
+    /// GPUs held, times hours.
+    pub(crate) fn gpu_hours(&self) -> f64 {
+        self.gpu_s / 3600.0
+    }
+
     /// Share of the energy that was measured rather than modelled; `None` without energy.
     pub(crate) fn measured_share(&self) -> Option<f64> {
         let all = self.energy_uj();
@@ -96,6 +155,19 @@ fn energy_share(record: &Record, slice: &Slice) -> f64 {
         0 => slice.time_share,
         all => sum(&slice.energy) as f64 / all as f64,
     }
+}
+
+/// Whether a job's work is lost through a fault of its own or of its node.
+fn is_failure(reason: EndReason) -> bool {
+    matches!(
+        reason,
+        EndReason::Failed
+            | EndReason::Timeout
+            | EndReason::OutOfMemory
+            | EndReason::Deadline
+            | EndReason::NodeFail
+            | EndReason::BootFail
+    )
 }
 
 fn is_measured(record: &Record, component: Component) -> bool {

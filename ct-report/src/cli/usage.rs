@@ -4,20 +4,20 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use chrono::Utc;
-use clap::{ArgGroup, Args};
+use clap::Args;
 use ct_core::log::parser::Skipped;
 
-use crate::aggregate::column::{Cell, Column, columns};
+use crate::aggregate::column::{Column, columns};
 use crate::aggregate::{Key, Report};
+use crate::cli::output::OutputArgs;
 use crate::diagnostic::Outcome;
 use crate::load::jobs::{self, Sources};
 use crate::query::time::{Edge, Zone, parse_time};
 use crate::query::{JobSelector, Query};
-use crate::render::{csv, json, table};
+use crate::row::{Cell, Head};
 
 /// Arguments of `ct-report usage`.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("output").multiple(false))]
 pub(crate) struct UsageArgs {
     /// Take records from these log directories, besides the ledger if one is named
     #[arg(value_name = "PATH")]
@@ -58,21 +58,11 @@ pub(crate) struct UsageArgs {
     /// Show these columns; the keys come first unless they are named, too
     #[arg(short = 'o', long, value_name = "COLUMN", value_delimiter = ',')]
     format: Vec<String>,
-    /// Begin months and days in this zone: UTC, local or a name such as Europe/Berlin
+    /// Begin months, weeks and days in this zone: UTC, local or a name such as Europe/Berlin
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     timezone: Zone,
-    /// Leave out the header
-    #[arg(short, long)]
-    noheader: bool,
-    /// Separate values by |, as sacct does
-    #[arg(short = 'P', long, group = "output")]
-    parsable2: bool,
-    /// Print comma-separated values
-    #[arg(long, group = "output")]
-    csv: bool,
-    /// Print JSON
-    #[arg(long, group = "output")]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Adds up the jobs asked for and prints them by group.
@@ -127,14 +117,6 @@ fn sources(args: &UsageArgs, query: &Query) -> Result<Sources> {
 fn print(args: &UsageArgs, columns: &[Column], report: &Report) -> Result<()> {
     let row = |(group, sums)| columns.iter().map(|column| column.cell(group, sums)).collect();
     let rows: Vec<Vec<Cell>> = report.groups().map(row).collect();
-    let has_header = !args.noheader;
-    if args.json {
-        json::print_rows(columns, &rows)
-    } else if args.csv {
-        csv::print(csv::Form::Csv, columns, &rows, has_header)
-    } else if args.parsable2 {
-        csv::print(csv::Form::Parsable, columns, &rows, has_header)
-    } else {
-        table::print(columns, &rows, has_header)
-    }
+    let heads: Vec<Head> = columns.iter().map(|column| column.head()).collect();
+    args.output.print(&heads, &rows)
 }

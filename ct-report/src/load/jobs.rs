@@ -86,7 +86,7 @@ pub(crate) fn for_each(
 }
 
 /// Whether a ledger file's month, in which its jobs ended, is not over before `since`.
-fn is_asked_for(file: &Path, since: Option<DateTime<Utc>>) -> bool {
+pub(super) fn is_asked_for(file: &Path, since: Option<DateTime<Utc>>) -> bool {
     let month = file.parent().and_then(Path::file_name).map(|name| name.to_string_lossy());
     let since = since.map(|since| since.format("%Y-%m").to_string());
     month.is_none_or(|month| since.is_none_or(|since| *month >= *since))
@@ -98,7 +98,7 @@ fn identity(record: &Record) -> (RecordKey, i64) {
     (record.key(), record.start.timestamp_millis())
 }
 
-fn no_ledger(dir: &Path, error: std::io::Error) -> anyhow::Error {
+pub(super) fn no_ledger(dir: &Path, error: std::io::Error) -> anyhow::Error {
     anyhow!(error)
         .context(format!("cannot read ledger {}", dir.display()))
         .context(Hint("name its directory with --ledger, or a configuration with --config"))
@@ -110,7 +110,7 @@ fn read_ledger_file(
     once: &mut impl FnMut(&Record, Place<'_>, &mut Outcome),
 ) {
     let mut entries = match File::open(file) {
-        Ok(open) => Entries::new(BufReader::new(open)),
+        Ok(open) => Entries::of_jobs(BufReader::new(open)),
         Err(error) => return outcome.skip_file(file, &error),
     };
     while let Some(entry) = entries.next() {
@@ -118,7 +118,7 @@ fn read_ledger_file(
             Ok(Entry::Job(record)) => {
                 once(&record, Place { path: file, line: entries.line() }, outcome);
             }
-            Ok(Entry::Other) => {}
+            Ok(Entry::Node(_) | Entry::Other) => {}
             Ok(Entry::Skipped(skipped)) => outcome.skip(file, &skipped),
             Err(error) => return outcome.skip_file(file, &error),
         }

@@ -44,6 +44,19 @@ impl Zone {
         }
     }
 
+    /// The name of the month, week, day or hour an instant lies in.
+    pub(crate) fn label(self, period: Period, at: DateTime<Utc>) -> String {
+        match (period, self) {
+            (Period::Month, _) => self.wall(at).format("%Y-%m").to_string(),
+            (Period::Week, _) => self.wall(at).format("%G-W%V").to_string(),
+            (Period::Day, _) => self.wall(at).format("%Y-%m-%d").to_string(),
+            (Period::Hour, Self::Utc) => at.format("%Y-%m-%dT%H:%MZ").to_string(),
+            // One hour a year is there twice, and only the offset tells which it is.
+            (Period::Hour, Self::Local) => hour_label(&at.with_timezone(&Local)),
+            (Period::Hour, Self::Named(tz)) => hour_label(&at.with_timezone(&tz)),
+        }
+    }
+
     /// The instant the wall clock of the zone first shows a time, or the first one after it where
     /// the clock is put forward over it.
     fn instant(self, wall: NaiveDateTime) -> Option<DateTime<Utc>> {
@@ -55,6 +68,20 @@ impl Zone {
         // Clocks are put forward by two hours at most.
         (0..=8).find_map(|quarter| find(wall.checked_add_signed(TimeDelta::minutes(quarter * 15))?))
     }
+}
+
+fn hour_label<T: TimeZone<Offset: std::fmt::Display>>(at: &DateTime<T>) -> String {
+    at.format("%Y-%m-%dT%H:%M%:z").to_string()
+}
+
+/// What times are grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Period {
+    Month,
+    /// Of ISO 8601: from Monday on, and named by the year in which its Thursday lies.
+    Week,
+    Day,
+    Hour,
 }
 
 /// Which end of a span a time is for.
@@ -158,6 +185,22 @@ mod tests {
         assert_eq!(berlin("2026-10-01"), "2026-09-30T22:00:00+00:00");
         // 02:30 does not exist on the night clocks are put forward; 03:00 CEST is 01:00 UTC.
         assert_eq!(berlin("2026-03-29T02:30"), "2026-03-29T01:00:00+00:00");
+    }
+
+    #[test]
+    fn periods_are_those_of_the_zone() {
+        let label = |zone: &str, period, at: &str| {
+            zone.parse::<Zone>().unwrap().label(period, at.parse().unwrap())
+        };
+        let berlin = |period, at| label("Europe/Berlin", period, at);
+        assert_eq!(berlin(Period::Month, "2026-09-30T22:00:00Z"), "2026-10");
+        assert_eq!(berlin(Period::Day, "2026-09-30T21:59:59Z"), "2026-09-30");
+        // 2027-01-01 is a Friday: its week is the last of 2026.
+        assert_eq!(label("UTC", Period::Week, "2027-01-01T00:00:00Z"), "2026-W53");
+        assert_eq!(label("UTC", Period::Hour, "2026-10-25T00:00:00Z"), "2026-10-25T00:00Z");
+        // Clocks are put back at 03:00 CEST: 02:00 is there twice.
+        assert_eq!(berlin(Period::Hour, "2026-10-25T00:00:00Z"), "2026-10-25T02:00+02:00");
+        assert_eq!(berlin(Period::Hour, "2026-10-25T01:00:00Z"), "2026-10-25T02:00+01:00");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 
-use crate::aggregate::column::{Cell, Column};
 use crate::render::text::printable;
+use crate::row::{Cell, Head};
 
 /// How values are separated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +23,11 @@ pub(crate) enum Form {
 /// Those of writing to stdout.
 pub(crate) fn print(
     form: Form,
-    columns: &[Column],
+    heads: &[Head],
     rows: &[Vec<Cell>],
     has_header: bool,
 ) -> Result<()> {
-    let header = has_header.then(|| columns.iter().map(|c| c.name().to_owned()).collect());
+    let header = has_header.then(|| heads.iter().map(|h| h.name.to_owned()).collect());
     let lines = header.into_iter().chain(rows.iter().map(|row| row.iter().map(text).collect()));
     let mut out = io::BufWriter::new(io::stdout().lock());
     match form {
@@ -54,6 +54,7 @@ fn text(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => text.as_deref().map(|t| printable(t).into_owned()).unwrap_or_default(),
         Cell::Count(count) => count.to_string(),
+        Cell::Integer(number) => number.map(|n| n.to_string()).unwrap_or_default(),
         Cell::Number(number, _) => number.map(|n| n.to_string()).unwrap_or_default(),
         Cell::Microjoules(uj) => joules(*uj),
     }

@@ -7,8 +7,8 @@ use serde::ser::{self, SerializeMap};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::aggregate::column::{Cell, Column};
 use crate::render::csv::joules;
+use crate::row::{Cell, Head};
 
 /// Prints a value, indented.
 ///
@@ -86,24 +86,25 @@ impl ArrayWriter {
 /// # Errors
 ///
 /// Those of writing to stdout.
-pub(crate) fn print_rows(columns: &[Column], rows: &[Vec<Cell>]) -> Result<()> {
-    let objects: Vec<_> = rows.iter().map(|row| Row { columns, row }).collect();
+pub(crate) fn print_rows(heads: &[Head], rows: &[Vec<Cell>]) -> Result<()> {
+    let objects: Vec<_> = rows.iter().map(|row| Row { heads, row }).collect();
     print(&objects)
 }
 
 struct Row<'a> {
-    columns: &'a [Column],
+    heads: &'a [Head],
     row: &'a [Cell],
 }
 
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.row.len()))?;
-        for (column, cell) in self.columns.iter().zip(self.row) {
-            let name = column.name();
+        for (head, cell) in self.heads.iter().zip(self.row) {
+            let name = head.name;
             match cell {
                 Cell::Text(text) => map.serialize_entry(name, text)?,
                 Cell::Count(count) => map.serialize_entry(name, count)?,
+                Cell::Integer(number) => map.serialize_entry(name, number)?,
                 Cell::Number(number, _) => map.serialize_entry(name, number)?,
                 Cell::Microjoules(uj) => {
                     let exact = RawValue::from_string(joules(*uj)).map_err(ser::Error::custom)?;

@@ -3,8 +3,10 @@
 
 mod as_upstream;
 mod broken;
+mod ledger;
 mod logs;
 mod paths;
+mod reconcile;
 mod usage;
 
 use std::path::{Path, PathBuf};

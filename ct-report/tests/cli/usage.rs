@@ -3,8 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use ct_core::energy::ByComponent;
+use ct_core::record::{EndReason, GpuShare};
+use ct_core::units::Microjoules;
 use serde_json::Value;
 
+use crate::ledger::{Ledger, cpu, record};
 use crate::{assert_ran, ct_report, fixtures};
 
 const LEDGER: [&str; 3] = ["usage", "--ledger", "ledger/v1"];
@@ -17,10 +21,10 @@ fn usage(args: &[&str]) -> crate::Ran {
 fn a_job_over_the_end_of_a_month_counts_in_both() {
     // Job 1: 1.2 MJ before midnight, 2.4 MJ after it. Job 2: 1.8 MJ on n1, 5.4 MJ on n2.
     let table = "
- user  month    jobs  elapsed_h  energy_kwh   cpu_kwh  dram_kwh   gpu_kwh  rest_kwh   co2e_g  measured_share  coverage
- bob   2026-10     1     1.0000    2.000000  1.000000  0.000000  1.000000  0.000000  960.000           0.750     1.000
- eva   2026-09     1     0.5000    0.333333  0.333333  0.000000  0.000000  0.000000  160.000           1.000     1.000
- eva   2026-10     2     0.6667    0.666667  0.666667  0.000000  0.000000  0.000000  320.500           1.000     0.875
+ user  month    jobs  elapsed_h  energy_kwh  allocated_kwh  dynamic_kwh   cpu_kwh  dram_kwh   gpu_kwh  rest_kwh   co2e_g  measured_share  coverage
+ bob   2026-10     1     1.0000    2.000000       0.000000     2.000000  1.000000  0.000000  1.000000  0.000000  960.000           0.750     1.000
+ eva   2026-09     1     0.5000    0.333333       0.000000     0.333333  0.333333  0.000000  0.000000  0.000000  160.000           1.000     1.000
+ eva   2026-10     2     0.6667    0.666667       0.000000     0.666667  0.666667  0.000000  0.000000  0.000000  320.500           1.000     0.875
 ";
     assert_ran(&usage(&["--by", "user,month"]), 0, &table[1..], "");
 }
@@ -202,4 +206,64 @@ fn write_ledger(dir: &Path, change: impl Fn(&str) -> String) {
     let lines = fs::read_to_string(fixtures().join("ledger/v1/2026-10/n1.jsonl")).unwrap();
     let changed: String = lines.lines().map(|line| change(line) + "\n").collect();
     fs::write(month.join("n1.jsonl"), changed).unwrap();
+}
+
+/// A ledger of one GPU job over midnight that was cancelled, and a CPU job that failed.
+fn two_views() -> Ledger {
+    let mut gpu = record("n1", 1, "2026-09-30T23:00:00Z", "2026-10-01T00:30:00Z", &[5, 2]);
+    gpu.gpus = vec![GpuShare { uuid: "GPU-1".to_owned(), name: "H200".to_owned(), share: 0.5 }];
+    gpu.energy_j.gpu = Microjoules::new(30);
+    gpu.energy_by_hour[0].3 = Microjoules::new(20);
+    gpu.energy_by_hour[1].3 = Microjoules::new(10);
+    gpu.idle_j = ByComponent { gpu: Microjoules::new(10), ..cpu(4) };
+    gpu.gpu_unused_j = Microjoules::new(10);
+    gpu.end_reason = EndReason::Cancelled;
+    (gpu.embodied_g, gpu.water_l) = (Some(3.0), Some(37.0));
+    let mut failed = record("n1", 2, "2026-10-01T00:00:00Z", "2026-10-01T01:00:00Z", &[100]);
+    (failed.end_reason, failed.alloc_cpus, failed.idle_j) = (EndReason::OutOfMemory, 8, cpu(100));
+    let ledger = Ledger::new();
+    ledger.write(&[], &[gpu, failed]);
+    ledger
+}
+
+#[test]
+fn two_views_sum_to_the_energy_exactly_in_every_period() {
+    let ledger = two_views();
+    let usage = |args: &[&str]| {
+        let views = ["-o", "energy_j,allocated_j,dynamic_j,gpu_unused_j"];
+        ct_report(
+            ledger.base(),
+            &[&["usage", "--ledger", "ledger", "-Pn"], &views[..], args].concat(),
+        )
+    };
+    // Job 1, before midnight: 25 µJ; idle 4·5/7 = 2.9 and 10·20/30 = 6.7, each rounded down, so 8.
+    // After it 12 µJ with what is left of 14: 6; of the unused 10 µJ 6 and 4. Job 2: all 100 idle.
+    let months = "2026-09|0.000025|0.000008|0.000017|0.000006\n\
+                  2026-10|0.000112|0.000106|0.000006|0.000004\n";
+    assert_ran(&usage(&["--by", "month"]), 0, months, "");
+    let all = "lab|0.000137|0.000114|0.000023|0.000010\n";
+    assert_ran(&usage(&["--by", "cluster"]), 0, all, "");
+    let weeks = "2026-W40|0.000137|0.000114|0.000023|0.000010\n";
+    assert_ran(&usage(&["--by", "week"]), 0, weeks, "");
+    let hours = "2026-10-01T01:00+02:00|0.000025|0.000008|0.000017|0.000006\n\
+                 2026-10-01T02:00+02:00|0.000112|0.000106|0.000006|0.000004\n";
+    assert_ran(&usage(&["--by", "hour", "--timezone", "Europe/Berlin"]), 0, hours, "");
+}
+
+#[test]
+fn what_records_have_beside_energy_is_added_up() {
+    let ledger = two_views();
+    let columns = "embodied_g,water_l,core_hours,gpu_hours,failed_kwh,cancelled_kwh,gpu_unused_kwh";
+    let args = ["usage", "--ledger", "ledger", "-P", "--by", "month", "-o", columns];
+    // Job 1: 2 CPUs and half a GPU, an hour before midnight and half an hour after it; of 37 µJ
+    // 25 before midnight. Job 2: 8 CPUs for an hour, no factors. 36 µJ are 1e-11 kWh.
+    let stdout = "\
+month|embodied_g|water_l|core_hours|gpu_hours|failed_kwh|cancelled_kwh|gpu_unused_kwh
+2026-09|2|25|2|0.5|0|0.000000000006944444444444445|0.0000000000016666666666666668
+2026-10|1|12|9|0.25|0.00000000002777777777777778|0.0000000000033333333333333335|0.000000000001111111111111111
+";
+    assert_ran(&ct_report(ledger.base(), &args), 0, stdout, "");
+    let unknown =
+        ct_report(&fixtures(), &["usage", "--ledger", "ledger/v1", "-Pno", "water_l", "-u", "bob"]);
+    assert_ran(&unknown, 0, "bob|\n", "");
 }
