@@ -10,9 +10,9 @@ use ct_core::units::Microjoules;
 use super::{Balance, JobRun};
 use crate::aggregate::slice::{energy_by_hour, hour_of};
 
-/// How long after a job's last charge its record may be missing: it waits for slurmctld's word on
-/// the job's end, and for a ledger that can be written.
-const RECORD_MAY_TAKE: TimeDelta = TimeDelta::minutes(10);
+/// How long after a job's last charge its record may be missing: ct-noded waits up to ten minutes
+/// for slurmctld's word on the job's end.
+const RECORD_MAY_TAKE: TimeDelta = TimeDelta::minutes(15);
 
 /// The books of one node.
 #[derive(Debug, Default)]

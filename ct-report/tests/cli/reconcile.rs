@@ -169,13 +169,13 @@ fn a_running_job_is_open_until_the_node_goes_on_without_it() {
     ledger.write(&lines, std::slice::from_ref(&job));
     let open = "lab|n1|2026-10|313|100|2|4|207|0|0|0\n";
     assert_ran(&reconcile(&ledger, &["-Pn"]), 0, open, "");
-    // The last job ended, and its record is not written within five minutes.
-    lines[1].end = "2026-10-01T11:50:00Z".parse().unwrap();
-    lines.push(line("n1", "2026-10-01T11:50:00Z", "2026-10-01T11:55:00Z", &[]));
+    // The last job ended, and ten minutes later its record is still not there.
+    lines[1].end = "2026-10-01T11:40:00Z".parse().unwrap();
+    lines.push(line("n1", "2026-10-01T11:40:00Z", "2026-10-01T11:50:00Z", &[]));
     let ledger = Ledger::new();
     ledger.write(&lines, std::slice::from_ref(&job));
     assert_eq!(reconcile(&ledger, &[]).code, 0);
-    ledger.write(&[line("n1", "2026-10-01T11:55:00Z", "2026-10-01T12:00:00Z", &[])], &[]);
+    ledger.write(&[line("n1", "2026-10-01T11:50:00Z", "2026-10-01T12:00:00Z", &[])], &[]);
     let lost = reconcile(&ledger, &["-Pn"]);
     let error = "error: lab n1 2026-10: job 2 has no record of the 207 µJ the node charged it \
                  (2 hours from 2026-10-01T10:00Z on)\n";
@@ -306,4 +306,52 @@ fn usage_and_reconcile_agree_on_the_energy_of_jobs() {
         assert!(!books.is_empty());
         assert_eq!(usage, books, "{zone}");
     }
+}
+
+#[test]
+fn the_example_in_the_documents_is_what_is_printed() {
+    let of_node = |node: &str, job: u32| {
+        let parts = |mut line: NodeRecord| {
+            let jobs = line.jobs_j.cpu.as_u64();
+            (line.system_j, line.unallocated_j) = (cpu(15_000_000_000), cpu(225_000_000_000));
+            line.meter_j = cpu(jobs + 240_000_000_000);
+            line
+        };
+        vec![
+            parts(line(
+                node,
+                "2026-10-02T10:00:00Z",
+                "2026-10-02T11:00:00Z",
+                &[(42, 600_000_000_000), (job, 700_000_123_456)],
+            )),
+            parts(line(
+                node,
+                "2026-10-02T11:00:00Z",
+                "2026-10-02T12:00:00Z",
+                &[(42, 600_000_000_000), (job, 500_000_000_000)],
+            )),
+            // Nobody, and nothing drawn.
+            NodeRecord {
+                meter_j: cpu(0),
+                system_j: cpu(0),
+                unallocated_j: cpu(0),
+                ..line(node, "2026-10-02T12:00:00Z", "2026-10-02T13:00:00Z", &[])
+            },
+        ]
+    };
+    let (start, end) = ("2026-10-02T10:00:00Z", "2026-10-02T12:00:00Z");
+    let ledger = Ledger::new();
+    ledger.write(
+        &[of_node("n1", 41), of_node("n2", 43)].concat(),
+        &[
+            record("n1", 41, start, end, &[700_000_123_456, 500_000_000_000]),
+            record("n1", 42, start, end, &[600_000_000_000, 600_000_000_000]),
+            record("n2", 42, start, end, &[600_000_000_000, 600_000_000_000]),
+        ],
+    );
+    let ran = reconcile(&ledger, &[]);
+    let document = include_str!("../../../docs/LEDGER.md");
+    let block = document.split_once("ct-report by its tests. -->\n```text\n").unwrap().1;
+    let block = block.split_once("```").unwrap().0;
+    assert_eq!((ran.code, ran.stdout + &ran.stderr), (2, block.to_owned()));
 }
