@@ -72,6 +72,7 @@ pub(crate) type Group = Vec<Option<String>>;
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     groups: BTreeMap<Group, Sums>,
+    n_records: u64,
 }
 
 impl Report {
@@ -92,13 +93,22 @@ impl Report {
         let needs_time = keys.iter().any(|key| key.period().is_some());
         let is_whole = !needs_time && query.covers_span(record.start, record.end);
         let slices = if is_whole { vec![slice::whole(record)] } else { slice::by_hour(record)? };
+        self.n_records += 1;
         let mut is_counted = false;
         for slice in slices.iter().filter(|slice| is_whole || query.covers(slice.at)) {
             let group = keys.iter().map(|key| value(*key, record, query, slice)).collect();
-            self.groups.entry(group).or_default().add(record, slice);
+            self.groups.entry(group).or_default().add(self.n_records, record, slice);
             is_counted = true;
         }
         Ok(is_counted)
+    }
+
+    /// Adds a report of other records.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.n_records += other.n_records;
+        for (group, sums) in other.groups {
+            self.groups.entry(group).or_default().append(sums);
+        }
     }
 
     /// The groups in the order of their keys.

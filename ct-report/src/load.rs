@@ -1,6 +1,7 @@
 //! Reads files: logs by stem, records beside them, the ledger.
 
 mod file;
+pub(crate) mod groups;
 pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod nodes;

@@ -1,22 +1,28 @@
 //! The sums of one group.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ct_core::energy::Component;
 use ct_core::record::{EndReason, Record};
 
 use super::slice::Slice;
 
-/// A job, whatever its nodes; commands outside of Slurm are told apart by their start.
-type JobKey = (String, u32, u32, i64);
+/// A job over several nodes: its cluster by a hash, id, restart count; commands outside of Slurm are
+/// told apart by their start.
+type JobKey = (u64, u32, u32, i64);
 
 /// What jobs used.
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
-    jobs: HashSet<JobKey>,
+    /// Jobs of one node.
+    n_single: usize,
+    /// Their time.
     elapsed_s: f64,
-    /// Of jobs over several nodes, the time on each: the job takes as long as its longest.
-    elapsed_by_node_s: HashMap<JobKey, HashMap<String, f64>>,
+    /// Jobs over several nodes, with the time on the node that took longest.
+    longest_s: HashMap<JobKey, f64>,
+    /// The record of which a slice was added last, by its number, and the time of its slices.
+    last: Option<(u64, f64)>,
     /// By component, in the order of [`Component::ALL`]. 64 bits overflow at 5 GWh.
     energy_uj: [u128; 4],
     measured_uj: u128,
@@ -41,17 +47,19 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
-    pub(super) fn add(&mut self, record: &Record, slice: &Slice) {
-        let outside = if record.job_id == 0 { record.start.timestamp_millis() } else { 0 };
-        let job = (record.cluster.clone(), record.job_id, record.restart, outside);
+    /// Adds a slice of the record with this number; those of one record come one after another.
+    pub(super) fn add(&mut self, number: u64, record: &Record, slice: &Slice) {
         let elapsed_s = record.elapsed_s * slice.time_share;
+        let before = self.last.filter(|(last, _)| *last == number).map(|(_, elapsed_s)| elapsed_s);
+        let of_record = before.unwrap_or_default() + elapsed_s;
+        self.last = Some((number, of_record));
         if record.n_nodes > 1 {
-            let nodes = self.elapsed_by_node_s.entry(job.clone()).or_default();
-            *nodes.entry(record.node.clone()).or_default() += elapsed_s;
+            let longest = self.longest_s.entry(job_key(record)).or_default();
+            *longest = longest.max(of_record);
         } else {
+            self.n_single += usize::from(before.is_none());
             self.elapsed_s += elapsed_s;
         }
-        self.jobs.insert(job);
         self.covered_s += elapsed_s * record.coverage;
         self.node_s += elapsed_s;
         self.add_time(record, elapsed_s);
@@ -67,12 +75,9 @@ impl Sums {
     fn add_footprint(&mut self, record: &Record, slice: &Slice) {
         let share = energy_share(record, slice);
         self.co2e_g += record.co2e_g * share;
-        let add = |sum: &mut Option<f64>, value: Option<f64>| {
-            *sum = value.map_or(*sum, |value| Some(sum.unwrap_or_default() + value));
-        };
-        add(&mut self.water_l, record.water_l.map(|l| l * share));
+        add_known(&mut self.water_l, record.water_l.map(|l| l * share));
         // A node is made of the same stuff whatever it draws.
-        add(&mut self.embodied_g, record.embodied_g.map(|g| g * slice.time_share));
+        add_known(&mut self.embodied_g, record.embodied_g.map(|g| g * slice.time_share));
     }
 
     fn add_energy(&mut self, record: &Record, slice: &Slice) {
@@ -94,16 +99,39 @@ impl Sums {
         }
     }
 
+    /// Adds the sums of other records.
+    pub(super) fn append(&mut self, other: Self) {
+        self.n_single += other.n_single;
+        self.elapsed_s += other.elapsed_s;
+        for (job, elapsed_s) in other.longest_s {
+            let longest = self.longest_s.entry(job).or_default();
+            *longest = longest.max(elapsed_s);
+        }
+        self.last = None;
+        self.energy_uj.iter_mut().zip(other.energy_uj).for_each(|(sum, uj)| *sum += uj);
+        self.measured_uj += other.measured_uj;
+        self.allocated_uj += other.allocated_uj;
+        self.gpu_unused_uj += other.gpu_unused_uj;
+        self.failed_uj += other.failed_uj;
+        self.cancelled_uj += other.cancelled_uj;
+        self.co2e_g += other.co2e_g;
+        add_known(&mut self.embodied_g, other.embodied_g);
+        add_known(&mut self.water_l, other.water_l);
+        self.core_s += other.core_s;
+        self.gpu_s += other.gpu_s;
+        self.covered_s += other.covered_s;
+        self.node_s += other.node_s;
+    }
+
     /// Jobs, each once however many nodes it had.
     pub(crate) fn n_jobs(&self) -> usize {
-        self.jobs.len()
+        self.n_single + self.longest_s.len()
     }
 
     /// Time the jobs took, in hours.
     pub(crate) fn elapsed_h(&self) -> f64 {
-        let longest = |nodes: &HashMap<String, f64>| nodes.values().copied().fold(0.0, f64::max);
         // Sorted, so that the sum does not depend on the order of a hash map.
-        let mut several: Vec<f64> = self.elapsed_by_node_s.values().map(longest).collect();
+        let mut several: Vec<f64> = self.longest_s.values().copied().collect();
         several.sort_by(f64::total_cmp);
         (self.elapsed_s + several.iter().sum::<f64>()) / 3600.0
     }
@@ -144,6 +172,18 @@ impl Sums {
     pub(crate) fn coverage(&self) -> Option<f64> {
         (self.node_s > 0.0).then(|| self.covered_s / self.node_s)
     }
+}
+
+fn job_key(record: &Record) -> JobKey {
+    let mut cluster = DefaultHasher::new();
+    record.cluster.hash(&mut cluster);
+    let outside = if record.job_id == 0 { record.start.timestamp_millis() } else { 0 };
+    (cluster.finish(), record.job_id, record.restart, outside)
+}
+
+/// Adds a value that not every record knows.
+fn add_known(sum: &mut Option<f64>, value: Option<f64>) {
+    *sum = value.map_or(*sum, |value| Some(sum.unwrap_or_default() + value));
 }
 
 /// The slice's share of the record's energy, or of its time where it used none.

@@ -11,7 +11,7 @@ use crate::aggregate::slice::hour_of;
 use crate::cli::output::OutputArgs;
 use crate::diagnostic::{Outcome, note};
 use crate::load::jobs;
-use crate::load::nodes::{self, NodeQuery};
+use crate::load::nodes::{self, Books, NodeQuery};
 use crate::query::Query;
 use crate::query::time::{Edge, Zone, parse_time};
 use crate::reconcile::row::heads;
@@ -62,13 +62,12 @@ pub(crate) fn run(args: &ReconcileArgs) -> Result<Outcome> {
         nodes: args.nodes.iter().flat_map(|list| expand_hostlist(list)).collect(),
         since: query.start,
     };
-    let parts = nodes::map_books(&dir, &node_query, &mut outcome, |books| {
+    let reckon = |books: &Books| {
         let mut rows = Rows::default();
         books.iter().for_each(|(node, book)| rows.add(node, book, &keys, &query));
         rows
-    })?;
-    let mut rows = Rows::default();
-    parts.into_iter().for_each(|part| rows.append(part));
+    };
+    let rows = nodes::fold_books(&dir, &node_query, &mut outcome, reckon, Rows::append)?;
     outcome.matched = rows.n_hours;
     print(args, &keys, &rows)?;
     explain(&keys, &rows, &mut outcome);

@@ -6,12 +6,13 @@ use anyhow::{Result, anyhow};
 use chrono::Utc;
 use clap::Args;
 use ct_core::log::parser::Skipped;
+use ct_core::record::Record;
 
 use crate::aggregate::column::{Column, columns};
 use crate::aggregate::{Key, Report};
 use crate::cli::output::OutputArgs;
 use crate::diagnostic::Outcome;
-use crate::load::jobs::{self, Sources};
+use crate::load::jobs::{self, Place, Sources};
 use crate::query::time::{Edge, Zone, parse_time};
 use crate::query::{JobSelector, Query};
 use crate::row::{Cell, Head};
@@ -70,8 +71,7 @@ pub(crate) fn run(args: &UsageArgs) -> Result<Outcome> {
     let query = query(args)?;
     let columns = columns(&args.by, &args.format).map_err(|error| anyhow!(error))?;
     let mut outcome = Outcome::default();
-    let mut report = Report::default();
-    jobs::for_each(&sources(args, &query)?, &mut outcome, |record, place, outcome| {
+    let add = |report: &mut Report, record: &Record, place: Place<'_>, outcome: &mut Outcome| {
         match report.add(record, &args.by, &query) {
             Ok(is_counted) => outcome.matched += usize::from(is_counted),
             Err(reason) => {
@@ -79,7 +79,8 @@ pub(crate) fn run(args: &UsageArgs) -> Result<Outcome> {
                 outcome.skip(place.path, &skipped);
             }
         }
-    })?;
+    };
+    let report = jobs::fold(&sources(args, &query)?, &mut outcome, add, Report::append)?;
     print(args, &columns, &report)?;
     Ok(outcome)
 }

@@ -1,11 +1,6 @@
 //! The books of every node, from the ledger.
-//!
-//! A node's lines are in files of its name, so the files of a name are read together and their
-//! books reckoned up before the next are read. Files of other names that hold the same node (a copy,
-//! a file of several nodes) are found by what they hold, and read again with the others.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -13,12 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
 use ct_core::ledger::reader::{Entries, Entry, ledger_files};
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::diagnostic::Outcome;
+use crate::load::groups::{self, NodeId, Part};
 use crate::load::jobs::{is_asked_for, no_ledger};
 use crate::reconcile::Book;
-use crate::reconcile::row::NodeId;
 
 /// Which nodes are wanted; an empty list wants all.
 #[derive(Debug, Default)]
@@ -41,93 +35,27 @@ impl NodeQuery {
 /// Books by node.
 pub(crate) type Books = BTreeMap<NodeId, Book>;
 
-/// What came of the files of one name.
-struct Part<T> {
-    nodes: Vec<NodeId>,
-    done: T,
-    outcome: Outcome,
-}
-
-/// Gives the books of every node to `work`, on all processors, and returns what that does.
+/// Gives the books of every node to `work`, on all processors, and adds up what that returns.
 ///
 /// # Errors
 ///
 /// A directory that cannot be read. Files and lines that cannot be read are reported in `outcome`.
-pub(crate) fn map_books<T: Send>(
+pub(crate) fn fold_books<T: Default + Send>(
     dir: &Path,
     query: &NodeQuery,
     outcome: &mut Outcome,
     work: impl Fn(&Books) -> T + Sync,
-) -> Result<Vec<T>> {
+    merge: impl Fn(&mut T, T),
+) -> Result<T> {
     let mut files = ledger_files(dir).map_err(|error| no_ledger(dir, error))?;
     // Whether a node has lines before the time asked for tells what is missing at its beginning.
     let since = query.since.map(|since| since - TimeDelta::days(1));
     files.retain(|file| is_asked_for(file, since));
-    let mut sets = by_name(files);
-    loop {
-        let read = |(number, files): (usize, &Vec<PathBuf>)| {
-            let mut outcome = Outcome::default();
-            let books = read_books(files, query, &mut outcome);
-            let nodes = books.keys().cloned().collect();
-            (number, Part { nodes, done: work(&books), outcome })
-        };
-        let numbered: Vec<_> = sets.iter().enumerate().collect();
-        let mut parts: Vec<_> = numbered.into_par_iter().map(read).collect();
-        parts.sort_by_key(|(number, _)| *number);
-        let parts: Vec<_> = parts.into_iter().map(|(_, part)| part).collect();
-        match join(&sets, &parts) {
-            Some(joined) => sets = joined,
-            None => {
-                return Ok(parts
-                    .into_iter()
-                    .map(|part| {
-                        outcome.append(part.outcome);
-                        part.done
-                    })
-                    .collect());
-            }
-        }
-    }
-}
-
-/// The files of each name, those of earlier months first.
-fn by_name(files: Vec<PathBuf>) -> Vec<Vec<PathBuf>> {
-    let mut sets: BTreeMap<OsString, Vec<PathBuf>> = BTreeMap::new();
-    for file in files {
-        let name = file.file_name().unwrap_or_default().to_owned();
-        sets.entry(name).or_default().push(file);
-    }
-    sets.into_values().collect()
-}
-
-/// The sets with those made one that hold the same node; `None` where none do.
-fn join<T>(sets: &[Vec<PathBuf>], parts: &[Part<T>]) -> Option<Vec<Vec<PathBuf>>> {
-    let mut of_node: HashMap<&NodeId, usize> = HashMap::new();
-    let mut into: Vec<usize> = (0..sets.len()).collect();
-    for (number, part) in parts.iter().enumerate() {
-        for node in &part.nodes {
-            let first = *of_node.entry(node).or_insert(number);
-            let (a, b) = (root(&into, first), root(&into, number));
-            into[a.max(b)] = a.min(b);
-        }
-    }
-    let is_alone = into.iter().enumerate().all(|(number, target)| number == *target);
-    if is_alone {
-        return None;
-    }
-    let mut joined: BTreeMap<usize, Vec<PathBuf>> = BTreeMap::new();
-    for (number, files) in sets.iter().enumerate() {
-        joined.entry(root(&into, number)).or_default().extend(files.iter().cloned());
-    }
-    joined.values_mut().for_each(|files| files.sort());
-    Some(joined.into_values().collect())
-}
-
-fn root(into: &[usize], mut number: usize) -> usize {
-    while into[number] != number {
-        number = into[number];
-    }
-    number
+    let read = |files: &[PathBuf], outcome: &mut Outcome| {
+        let books = read_books(files, query, outcome);
+        Part { done: work(&books), nodes: books.into_keys().collect() }
+    };
+    Ok(groups::fold(files, outcome, read, merge))
 }
 
 fn read_books(files: &[PathBuf], query: &NodeQuery, outcome: &mut Outcome) -> Books {

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use super::balance::signed;
 use super::{Balance, Book, Finding, JobRun};
+use crate::load::groups::NodeId;
 use crate::query::Query;
 use crate::query::time::Period;
 use crate::row::{Cell, Head};
@@ -44,9 +45,6 @@ impl Key {
         }
     }
 }
-
-/// A node: its cluster and its name.
-pub(crate) type NodeId = (String, String);
 
 /// A row: its sums, and by job what they cannot explain.
 #[derive(Debug, Default)]

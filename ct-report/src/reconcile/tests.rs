@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use super::{Key, Rows};
 use crate::diagnostic::Outcome;
-use crate::load::nodes::{NodeQuery, map_books};
+use crate::load::nodes::{Books, NodeQuery, fold_books};
 use crate::query::Query;
 
 /// Time goes in steps of ten minutes.
@@ -135,20 +135,21 @@ fn reckon(lines: &[NodeRecord], records: &[Record]) -> (super::Balance, i128, us
         append(dir.path(), record.end, &record.to_line().unwrap());
     }
     let (mut outcome, query) = (Outcome::default(), Query::default());
-    let work = |books: &crate::load::nodes::Books| {
+    let work = |books: &Books| {
         let mut rows = Rows::default();
         books.iter().for_each(|(node, book)| rows.add(node, book, &[Key::Hour], &query));
         rows
     };
-    let parts = map_books(dir.path(), &NodeQuery::default(), &mut outcome, work).unwrap();
+    let nodes = NodeQuery::default();
+    let rows = fold_books(dir.path(), &nodes, &mut outcome, work, Rows::append).unwrap();
     assert!(outcome.skipped.is_empty(), "{:?}", outcome.skipped);
     let mut sum = super::Balance::default();
     let mut absolute = 0;
-    for (_, balance) in parts.iter().flat_map(Rows::iter) {
+    for (_, balance) in rows.iter() {
         sum += balance;
         absolute += balance.difference_uj().unwrap().abs();
     }
-    (sum, absolute, parts.iter().map(|rows| rows.findings().count()).sum())
+    (sum, absolute, rows.findings().count())
 }
 
 fn energy(job: &Job) -> u128 {

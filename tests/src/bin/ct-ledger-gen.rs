@@ -189,7 +189,8 @@ fn hours(
 
 /// What all records have in common.
 fn template() -> Record {
-    let methods = [("activity", "cgroup"), ("cpu", "rapl"), ("dram", "rapl"), ("gpu", "nvml-energy")];
+    let methods =
+        [("activity", "cgroup"), ("cpu", "rapl"), ("dram", "rapl"), ("gpu", "nvml-energy")];
     Record {
         v: VERSION,
         kind: "job".to_owned(),
