@@ -15,7 +15,7 @@ use chrono::{DateTime, DurationRound, Months, TimeDelta, Utc};
 use clap::Parser;
 use ct_core::energy::{ByComponent, HourEnergy};
 use ct_core::ledger::writer::file_path;
-use ct_core::record::{EndReason, GpuShare, IntensityUsed, Record, VERSION};
+use ct_core::record::{EndReason, GpuShare, Record};
 use ct_core::units::Microjoules;
 
 /// Bytes of a file that are kept until they are written.
@@ -46,12 +46,13 @@ fn main() -> Result<()> {
     let first: DateTime<Utc> = "2026-01-01T00:00:00Z".parse()?;
     let last = first.checked_add_months(Months::new(args.months)).context("too many months")?;
     let seconds = (last - first).num_seconds();
+    let template: Record = serde_json::from_str(TEMPLATE)?;
     let mut files = Files { dir: args.dir.clone(), waiting: HashMap::new() };
     for n in 0..args.jobs {
         let share = (n as f64 + 0.5) / args.jobs as f64;
         let end = first + TimeDelta::milliseconds((seconds as f64 * share * 1000.0) as i64);
         let mut random = Random(n);
-        for record in job(&args, n, end, &mut random) {
+        for record in job(&args, &template, n, end, &mut random) {
             files.append(&record)?;
         }
     }
@@ -111,7 +112,13 @@ impl Random {
 }
 
 /// The records of a job, one a node.
-fn job(args: &Args, n: u64, end: DateTime<Utc>, random: &mut Random) -> Vec<Record> {
+fn job(
+    args: &Args,
+    template: &Record,
+    n: u64,
+    end: DateTime<Utc>,
+    random: &mut Random,
+) -> Vec<Record> {
     let is_array = n % 90 < 30;
     // From 10 s to 28 h.
     let elapsed = TimeDelta::milliseconds((10_000.0 * 10_f64.powf(4.0 * random.share())) as i64);
@@ -150,7 +157,7 @@ fn job(args: &Args, n: u64, end: DateTime<Utc>, random: &mut Random) -> Vec<Reco
             energy_j: energy,
             co2e_g: energy.total().to_joules().to_kilowatt_hours().as_kwh() * 1.2 * 380.0,
             energy_by_hour: hours,
-            ..template()
+            ..template.clone()
         }
     };
     (0..n_nodes).map(of_node).collect()
@@ -188,53 +195,15 @@ fn hours(
 }
 
 /// What all records have in common.
-fn template() -> Record {
-    let methods =
-        [("activity", "cgroup"), ("cpu", "rapl"), ("dram", "rapl"), ("gpu", "nvml-energy")];
-    Record {
-        v: VERSION,
-        kind: "job".to_owned(),
-        cluster: "lab".to_owned(),
-        job_id: 0,
-        array_job_id: None,
-        array_task_id: None,
-        het_job_id: None,
-        restart: 0,
-        node: String::new(),
-        n_nodes: 1,
-        user: String::new(),
-        uid: 0,
-        account: None,
-        partition: Some("main".to_owned()),
-        qos: Some("normal".to_owned()),
-        job_name: None,
-        start: DateTime::default(),
-        end: DateTime::default(),
-        elapsed_s: 0.0,
-        end_reason: EndReason::Completed,
-        alloc_cpus: 1,
-        alloc_mem_mb: Some(16_000),
-        gpus: Vec::new(),
-        energy_j: ByComponent::default(),
-        idle_j: ByComponent::default(),
-        gpu_unused_j: Microjoules::ZERO,
-        energy_by_hour: Vec::new(),
-        pue: 1.2,
-        intensity: IntensityUsed {
-            g_per_kwh: 380.0,
-            zone: "DE".to_owned(),
-            source: "fixed value of the site".to_owned(),
-        },
-        co2e_g: 0.0,
-        embodied_g: None,
-        water_l: None,
-        epochs: None,
-        prediction: None,
-        method: methods.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
-        coverage: 1.0,
-        attribution: "hybrid".to_owned(),
-        warnings: vec!["no idle baseline of gpu: its idle energy is split by activity".to_owned()],
-        tracked: false,
-        job_total: None,
-    }
-}
+const TEMPLATE: &str = r#"{"v":1,"kind":"job","cluster":"lab","job_id":1,"array_job_id":null,
+"array_task_id":null,"het_job_id":null,"restart":0,"node":"node00000","n_nodes":1,"user":"user0000",
+"uid":10000,"account":null,"partition":"main","qos":"normal","job_name":null,
+"start":"2026-01-01T00:00:00.000Z","end":"2026-01-01T00:00:00.000Z","elapsed_s":0.0,
+"end_reason":"completed","alloc_cpus":1,"alloc_mem_mb":16000,"gpus":[],
+"energy_j":{"cpu":0,"dram":0,"gpu":0,"rest":0},"idle_j":{"cpu":0,"dram":0,"gpu":0,"rest":0},
+"gpu_unused_j":0,"energy_by_hour":[],"pue":1.2,
+"intensity":{"g_per_kwh":380.0,"zone":"DE","source":"fixed value of the site"},"co2e_g":0.0,
+"embodied_g":null,"water_l":null,"epochs":null,"prediction":null,
+"method":{"activity":"cgroup","cpu":"rapl","dram":"rapl","gpu":"nvml-energy"},"coverage":1.0,
+"attribution":"hybrid","warnings":["no idle baseline of gpu: its idle energy is split by activity"],
+"tracked":false}"#;
