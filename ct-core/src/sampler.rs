@@ -15,7 +15,7 @@ use crate::counter::difference;
 use crate::sample::{DeviceEnergy, Interval, Moment};
 use crate::source::cpu_model::{CpuModel, CpuModelSource};
 use crate::source::procfs::{read_node_cpu, read_topology};
-use crate::source::{Device, Source, rapl};
+use crate::source::{Device, GpuProcess, Partition, Source, rapl};
 use crate::units::Microjoules;
 
 /// The instant now.
@@ -123,6 +123,16 @@ impl Sampler {
     /// When the last sample was taken.
     pub fn last_at(&self) -> Option<Moment> {
         self.last.as_ref().map(|l| l.at)
+    }
+
+    /// How the GPUs of this node are partitioned now.
+    pub fn partitions(&mut self) -> Vec<Partition> {
+        self.sources.iter_mut().flat_map(|s| s.partitions()).collect()
+    }
+
+    /// Which processes use the GPUs of this node now.
+    pub fn gpu_processes(&mut self) -> Vec<GpuProcess> {
+        self.sources.iter_mut().flat_map(|s| s.processes()).collect()
     }
 
     /// The longest time between two samples in which no counter can wrap twice.
@@ -253,7 +263,8 @@ fn nvml(config: &Config, problems: &mut Vec<String>) -> Vec<Box<dyn Source>> {
     let found = nvml::discover(config.node.nvml_library.as_deref());
     problems.extend(found.problems.iter().map(|p| format!("not measured: {p}")));
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
-    if let Some(gpus) = found.gpus.filter(|g| !g.devices().is_empty()) {
+    // Partitions and processes of all GPUs are asked here, of those by power, too.
+    if let Some(gpus) = found.gpus.filter(|g| g.has_gpus()) {
         match worker::Worker::spawn("nvml", Box::new(gpus), worker::PATIENCE) {
             Ok(worker) => sources.push(Box::new(worker)),
             Err(e) => problems.push(format!("no GPU energy: cannot start a thread: {e}")),

@@ -38,8 +38,10 @@ pub struct Device {
     pub modulus: Option<u64>,
     /// Whether the counter goes on when we do not run, so that a gap can be booked from it.
     pub outlives_us: bool,
-    /// `/dev/nvidiaN` minor number of a GPU.
+    /// Number of a GPU's device file: N of `/dev/nvidiaN`, of `/dev/dri/renderDN`.
     pub minor: Option<u32>,
+    /// Place of a GPU in its driver's own order, from 0: the NVML index.
+    pub index: Option<u32>,
     /// The package (socket) it belongs to, where it belongs to one.
     pub package: Option<u32>,
 }
@@ -56,6 +58,7 @@ impl Device {
             modulus: None,
             outlives_us: true,
             minor: None,
+            index: None,
             package: None,
         }
     }
@@ -79,6 +82,8 @@ pub struct GpuProcess {
     pub pid: u32,
     /// The GPU's [`Device::id`].
     pub device_id: String,
+    /// The [`Partition::uuid`] it runs in, on a GPU that is partitioned.
+    pub partition: Option<String>,
 }
 
 /// A meter of one or more devices.

@@ -2,8 +2,10 @@
 //! where the counter is missing.
 //!
 //! The library is loaded at run time: a node without a GPU needs nothing. The UUID is a GPU's
-//! identity; its index in NVML's order and its `/dev/nvidiaN` minor are not the same number.
+//! identity; its index in NVML's order and its `/dev/nvidiaN` minor are not the same number. A MIG
+//! instance has no counter of its own, so the device stays the physical GPU.
 
+mod instances;
 mod power;
 
 pub use power::NvmlPower;
@@ -14,13 +16,22 @@ use std::sync::Arc;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
-use super::{Device, ReadError, Source};
+use super::{Device, GpuProcess, Partition, ReadError, Source};
 use crate::energy::Component;
 
-/// The GPUs of this node that have an energy counter.
+/// The GPUs of this node that have an energy counter, and who uses any of its GPUs.
 pub struct NvmlGpus {
     nvml: Arc<Nvml>,
     devices: Vec<Device>,
+    /// UUIDs of all GPUs, with those whose power is integrated.
+    all: Vec<String>,
+}
+
+impl NvmlGpus {
+    /// Whether there is any GPU, with a counter or without.
+    pub fn has_gpus(&self) -> bool {
+        !self.all.is_empty()
+    }
 }
 
 /// What discovery found.
@@ -65,6 +76,7 @@ pub fn discover(library: Option<&Path>) -> Discovery {
             }
         }
     }
+    let all = counted.iter().chain(&powered).map(|d: &Device| d.id.clone()).collect();
     if !powered.is_empty() {
         match NvmlPower::start(Arc::clone(&nvml), powered) {
             Ok(source) => found.powered = Some(source),
@@ -74,7 +86,7 @@ pub fn discover(library: Option<&Path>) -> Discovery {
             }),
         }
     }
-    found.gpus = Some(NvmlGpus { nvml, devices: counted });
+    found.gpus = Some(NvmlGpus { nvml, devices: counted, all });
     found
 }
 
@@ -94,6 +106,7 @@ fn describe(nvml: &Nvml, index: u32) -> Result<Device, NvmlError> {
         unit_uj: if has_counter { 1000 } else { 1 },
         outlives_us: has_counter,
         minor: Some(gpu.minor_number()?),
+        index: Some(index),
         ..Device::new(Component::Gpu, &gpu.name()?, &gpu.uuid()?, method)
     })
 }
@@ -115,5 +128,13 @@ impl Source for NvmlGpus {
                 .map_err(|e| driver_error(&device.id, &e))
         };
         self.devices.iter().map(read).collect()
+    }
+
+    fn partitions(&mut self) -> Vec<Partition> {
+        self.all.iter().flat_map(|id| instances::partitions(&self.nvml, id)).collect()
+    }
+
+    fn processes(&mut self) -> Vec<GpuProcess> {
+        self.all.iter().flat_map(|id| instances::processes(&self.nvml, id)).collect()
     }
 }

@@ -4,24 +4,39 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use super::{Device, ReadError, Source};
+use super::{Device, GpuProcess, Partition, ReadError, Source};
 
 /// How long a meter may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 type Readings = Vec<Result<u64, ReadError>>;
 
+enum Request {
+    Read,
+    Partitions,
+    Processes,
+}
+
+enum Reply {
+    Readings(Readings),
+    Partitions(Vec<Partition>),
+    Processes(Vec<GpuProcess>),
+}
+
 /// A source whose readings come from its own thread.
 ///
 /// A reading that is not there within the patience is reported as [`ReadError::Silent`]; until the
-/// thread answers that request, the meter is set aside: it is looked at, not waited for.
+/// thread answers that request, the meter is set aside: it is looked at, not waited for. Partitions
+/// and processes that are not there in time are those of the last answer.
 pub struct Worker {
     name: String,
     devices: Vec<Device>,
-    requests: SyncSender<()>,
-    replies: Receiver<Readings>,
+    requests: SyncSender<Request>,
+    replies: Receiver<Reply>,
     patience: Duration,
     is_owed: bool,
+    partitions: Vec<Partition>,
+    processes: Vec<GpuProcess>,
 }
 
 impl Worker {
@@ -36,21 +51,51 @@ impl Worker {
         patience: Duration,
     ) -> std::io::Result<Self> {
         let devices = source.devices().to_vec();
-        let (requests, inbox) = sync_channel::<()>(1);
-        let (outbox, replies) = sync_channel::<Readings>(1);
+        let (requests, inbox) = sync_channel(1);
+        let (outbox, replies) = sync_channel(1);
         thread::Builder::new().name(name.to_owned()).stack_size(256 * 1024).spawn(move || {
-            while inbox.recv().is_ok() {
-                if outbox.send(source.read()).is_err() {
+            while let Ok(request) = inbox.recv() {
+                if outbox.send(answer(source.as_mut(), &request)).is_err() {
                     return;
                 }
             }
         })?;
-        Ok(Self { name: name.to_owned(), devices, requests, replies, patience, is_owed: false })
+        Ok(Self {
+            name: name.to_owned(),
+            devices,
+            requests,
+            replies,
+            patience,
+            is_owed: false,
+            partitions: Vec::new(),
+            processes: Vec::new(),
+        })
+    }
+
+    /// The thread's answer, if it comes in time.
+    fn ask(&mut self, request: Request) -> Option<Reply> {
+        if self.is_owed {
+            // The late answer is of an earlier instant; a fresh one is asked for after it.
+            self.replies.try_recv().ok()?;
+            self.is_owed = false;
+        }
+        self.requests.send(request).ok()?;
+        let reply = self.replies.recv_timeout(self.patience);
+        self.is_owed = matches!(reply, Err(RecvTimeoutError::Timeout));
+        reply.ok()
     }
 
     fn silent(&self) -> Readings {
         let error = || ReadError::Silent { meter: self.name.clone(), waited: self.patience };
         self.devices.iter().map(|_| Err(error())).collect()
+    }
+}
+
+fn answer(source: &mut dyn Source, request: &Request) -> Reply {
+    match request {
+        Request::Read => Reply::Readings(source.read()),
+        Request::Partitions => Reply::Partitions(source.partitions()),
+        Request::Processes => Reply::Processes(source.processes()),
     }
 }
 
@@ -60,24 +105,24 @@ impl Source for Worker {
     }
 
     fn read(&mut self) -> Readings {
-        if self.is_owed {
-            // The late answer is of an earlier instant; a fresh one is asked for after it.
-            if self.replies.try_recv().is_err() {
-                return self.silent();
-            }
-            self.is_owed = false;
+        match self.ask(Request::Read) {
+            Some(Reply::Readings(readings)) => readings,
+            _ => self.silent(),
         }
-        if self.requests.send(()).is_err() {
-            return self.silent();
+    }
+
+    fn partitions(&mut self) -> Vec<Partition> {
+        if let Some(Reply::Partitions(partitions)) = self.ask(Request::Partitions) {
+            self.partitions = partitions;
         }
-        match self.replies.recv_timeout(self.patience) {
-            Ok(readings) => readings,
-            Err(RecvTimeoutError::Timeout) => {
-                self.is_owed = true;
-                self.silent()
-            }
-            Err(RecvTimeoutError::Disconnected) => self.silent(),
+        self.partitions.clone()
+    }
+
+    fn processes(&mut self) -> Vec<GpuProcess> {
+        if let Some(Reply::Processes(processes)) = self.ask(Request::Processes) {
+            self.processes = processes;
         }
+        self.processes.clone()
     }
 }
 
@@ -99,6 +144,10 @@ mod tests {
             *n += 1;
             vec![Ok(*n)]
         }
+        fn processes(&mut self) -> Vec<GpuProcess> {
+            let pid = u32::try_from(*self.0.lock().unwrap()).unwrap();
+            vec![GpuProcess { pid, device_id: "g".to_owned(), partition: None }]
+        }
     }
 
     #[test]
@@ -117,5 +166,27 @@ mod tests {
             worker.read().remove(0).ok()
         });
         assert_eq!(answer, Some(3));
+    }
+
+    #[test]
+    fn processes_that_do_not_come_in_time_are_those_of_the_last_answer() {
+        let device = Device::new(Component::Gpu, "g", "g", "m");
+        let gate = Arc::new(Mutex::new(7));
+        let source = Box::new(Gated(Arc::clone(&gate), [device]));
+        let mut worker = Worker::spawn("gated", source, Duration::from_millis(50)).unwrap();
+        // A machine under load may take longer than the patience.
+        let mut answers = |pid: u32| {
+            (0..200).any(|_| {
+                std::thread::sleep(Duration::from_millis(5));
+                worker.processes().iter().any(|p| p.pid == pid)
+            })
+        };
+        assert!(answers(7));
+        let mut held = gate.lock().unwrap();
+        *held = 8;
+        assert!(answers(7));
+        drop(held);
+        assert!(answers(8));
+        assert!(worker.partitions().is_empty());
     }
 }
