@@ -5,7 +5,7 @@
 //! [`carbon`] turns joules into grams, [`prediction`] looks ahead, and [`log`], [`record`] and
 //! [`ledger`] write down what came out. [`job`] is the state of one tracked job between its start
 //! and its end. Beside the flow stand what everybody needs: [`units`], [`slurm`], [`option`],
-//! [`config`] and [`protocol`].
+//! [`config`], [`protocol`]; `gpu` tells whose GPU is which.
 //!
 //! This crate knows nothing of Slurm's headers, prints nothing and holds no unsafe code.
 #![forbid(unsafe_code)]
@@ -16,6 +16,8 @@ pub mod carbon;
 pub mod config;
 pub mod counter;
 pub mod energy;
+#[cfg(feature = "meters")]
+pub mod gpu;
 #[cfg(feature = "meters")]
 pub mod job;
 pub mod ledger;

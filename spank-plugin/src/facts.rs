@@ -40,6 +40,8 @@ pub(crate) fn from_environment(lookup: &Lookup) -> JobFacts {
         job_gpus: list("SLURM_JOB_GPUS"),
         step_gpus: list("SLURM_STEP_GPUS"),
         cuda_visible_devices: list("CUDA_VISIBLE_DEVICES"),
+        rocr_visible_devices: list("ROCR_VISIBLE_DEVICES"),
+        ze_affinity_mask: list("ZE_AFFINITY_MASK"),
         ..JobFacts::default()
     }
 }

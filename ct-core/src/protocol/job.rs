@@ -58,6 +58,10 @@ pub struct JobFacts {
     pub step_gpus: Option<String>,
     /// `CUDA_VISIBLE_DEVICES`.
     pub cuda_visible_devices: Option<String>,
+    /// `ROCR_VISIBLE_DEVICES`.
+    pub rocr_visible_devices: Option<String>,
+    /// `ZE_AFFINITY_MASK`.
+    pub ze_affinity_mask: Option<String>,
     /// `default=on|off` of the plugstack line.
     pub site_default: Option<bool>,
     /// Option keys of the plugstack line, in the option's own grammar.
