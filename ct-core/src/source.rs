@@ -6,6 +6,8 @@
 
 pub mod cgroup;
 pub mod cpu_model;
+pub mod gpu_files;
+pub mod processes;
 pub mod procfs;
 pub mod rapl;
 pub mod worker;

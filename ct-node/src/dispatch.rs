@@ -51,10 +51,14 @@ impl Desk<'_> {
         fds: Vec<OwnedFd>,
     ) -> Result<Reply, String> {
         match request {
-            Request::Ping {} => Ok(Reply::Pong {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                pid: std::process::id(),
-            }),
+            Request::Ping {} => {
+                // slurmd asks so when it starts.
+                if self.for_slurm(peer).is_ok() {
+                    self.station.slurmd_has_started();
+                }
+                let version = env!("CARGO_PKG_VERSION").to_owned();
+                Ok(Reply::Pong { version, pid: std::process::id() })
+            }
             Request::JobStart(facts) => {
                 self.for_slurm(peer)?;
                 let job_id = facts.job_id;

@@ -7,6 +7,7 @@ mod book;
 mod cli;
 mod closing;
 mod daemon;
+mod gres;
 mod live;
 mod privileges;
 mod slurmctld;

@@ -9,6 +9,7 @@ mod choice;
 mod gpus;
 mod lifecycle;
 
+pub use gpus::GresList;
 pub use lifecycle::Ended;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,7 @@ pub struct Station {
     problems: BTreeSet<String>,
     other_nodes: Option<OtherNodes>,
     last_runs: BTreeMap<u32, u32>,
+    gpus: gpus::Gpus,
 }
 
 impl Station {
@@ -69,6 +71,7 @@ impl Station {
             problems,
             other_nodes: None,
             last_runs: BTreeMap::new(),
+            gpus: gpus::Gpus::default(),
         }
     }
 
@@ -125,6 +128,7 @@ impl Station {
     /// Samples, charges the jobs, and says when that was.
     pub fn sample(&mut self) -> Moment {
         if let Some(interval) = self.sampler.sample() {
+            self.refresh_gpus();
             self.charge(&interval);
         }
         for job in self.jobs.values_mut() {
@@ -235,7 +239,10 @@ fn context<'a>(
 /// A job over several nodes is sampled soon after its start, too, so that its first node learns the
 /// power of the others; then ever more seldom, up to its own interval.
 fn next_of_job(job: &Job) -> Duration {
-    let interval = job.settings.update_interval;
+    let mut interval = job.settings.update_interval;
+    if job.settings.devices_by_pid {
+        interval = interval.min(gpus::LOOK_AT_PROCESSES);
+    }
     if job.facts.n_nodes.unwrap_or(1) > 1 {
         return interval.min(job.elapsed().max(Duration::from_millis(250)));
     }

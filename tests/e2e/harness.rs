@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
-use ct_tests::plant::{CpuTime, Domain, Gpu, Package, Spec, Waveform};
+use ct_tests::plant::{CpuTime, Domain, Gpu, MigInstance, Package, Spec, Waveform};
 use ct_tests::{
     Cluster, Meter, PowerPlant, Proctrack, User, artifact, cgroup_test_is_possible, e2e_is_possible,
 };
@@ -341,9 +341,19 @@ fn fake_nvml_answers_through_the_wrapper_from_the_plants_files() -> Result<()> {
     }
     let dir = tempfile::tempdir()?;
     let old = Gpu { has_energy_counter: false, ..Gpu::constant(0, 70.0) };
-    let spec = Spec { gpus: vec![Gpu::constant(1, 400.0), old], ..Spec::default() };
+    let instance = |id: u32, slices| MigInstance {
+        uuid: format!("MIG-{id}"),
+        slices,
+        id,
+        capabilities: [3 * id, 3 * id + 1],
+    };
+    let split = Gpu::constant(2, 200.0).with_instance(instance(1, 3)).with_instance(instance(5, 2));
+    let spec = Spec { gpus: vec![Gpu::constant(1, 400.0), old, split], ..Spec::default() };
     let plant = PowerPlant::start(dir.path(), spec)?;
     fs::write(plant.nvml_dir().join("gpu1/mig"), "0\n")?;
+    fs::write(plant.nvml_dir().join("gpu0/processes"), "17\n4\n")?;
+    fs::write(plant.nvml_dir().join("gpu0/graphics_processes"), "4\n")?;
+    fs::write(plant.nvml_dir().join("gpu2/processes"), "17 MIG-5\n18 MIG-1\n")?;
     let name = "fake_nvml_answers_through_the_wrapper_from_the_plants_files";
     let inner = Command::new(std::env::current_exe()?)
         .args(["--exact", name])
@@ -355,7 +365,7 @@ fn fake_nvml_answers_through_the_wrapper_from_the_plants_files() -> Result<()> {
 
 fn ask_fake_nvml() -> Result<()> {
     let nvml = Nvml::builder().lib_path(artifact::fake_nvml()?.as_os_str()).init()?;
-    assert_eq!(nvml.device_count()?, 2);
+    assert_eq!(nvml.device_count()?, 3);
     let gpu = nvml.device_by_index(0)?;
     let uuid = "GPU-00000000-0000-0000-0000-000000000001";
     assert_eq!((gpu.uuid()?.as_str(), gpu.minor_number()?, gpu.index()?), (uuid, 1, 0));
@@ -372,9 +382,46 @@ fn ask_fake_nvml() -> Result<()> {
     assert!(matches!(old.total_energy_consumption(), Err(NvmlError::NotSupported)));
     assert_eq!(old.mig_mode()?.current, 0);
     assert!(matches!(gpu.mig_mode(), Err(NvmlError::NotSupported)));
-    assert!(matches!(nvml.device_by_index(2), Err(NvmlError::InvalidArg)));
+    assert!(matches!(nvml.device_by_index(3), Err(NvmlError::InvalidArg)));
     assert!(matches!(nvml.device_by_uuid("GPU-none"), Err(NvmlError::NotFound)));
     // A driver that lacks a symbol fails only where it is called.
     assert!(matches!(gpu.brand(), Err(NvmlError::FailedToLoadSymbol(_))));
+    ask_of_instances(&nvml)?;
+    ask_of_trouble(&nvml)
+}
+
+fn ask_of_instances(nvml: &Nvml) -> Result<()> {
+    let pids = |gpu: &nvml_wrapper::Device| -> Result<Vec<u32>> {
+        Ok(gpu.running_compute_processes()?.iter().map(|p| p.pid).collect())
+    };
+    let (gpu, split) = (nvml.device_by_index(0)?, nvml.device_by_index(2)?);
+    assert_eq!(pids(&gpu)?, [17, 4]);
+    assert_eq!(gpu.running_graphics_processes()?.len(), 1);
+    assert!(gpu.mig_device_count().is_err());
+    assert_eq!((split.mig_mode()?.current, split.mig_device_count()?), (1, 7));
+    assert_eq!(pids(&split)?, [17, 18]);
+    let instance = split.mig_device_by_index(1)?;
+    assert_eq!(instance.uuid()?, "MIG-5");
+    assert_eq!(instance.attributes()?.compute_instance_slice_count, 2);
+    assert_eq!(pids(&instance)?, [17]);
+    assert_eq!(nvml.device_by_uuid("MIG-1")?.attributes()?.gpu_instance_slice_count, 3);
+    assert!(matches!(split.mig_device_by_index(2), Err(NvmlError::NotFound)));
+    // The energy read on an instance is the whole GPU's: 200 W since the start.
+    let (part, whole) = (instance.total_energy_consumption()?, split.total_energy_consumption()?);
+    assert!(part > 0 && whole - part < 20_000, "{part} mJ, {whole} mJ");
+    Ok(())
+}
+
+fn ask_of_trouble(nvml: &Nvml) -> Result<()> {
+    let dir = std::env::var_os("FAKE_NVML_DIR").map(std::path::PathBuf::from).expect("is set");
+    let gpu = nvml.device_by_index(0)?;
+    fs::write(dir.join("gpu0/error"), "15\n")?;
+    assert!(matches!(gpu.total_energy_consumption(), Err(NvmlError::GpuLost)));
+    assert!(matches!(gpu.running_compute_processes(), Err(NvmlError::GpuLost)));
+    fs::remove_file(dir.join("gpu0/error"))?;
+    fs::write(dir.join("gpu0/hang_ms"), "300\n")?;
+    let start = std::time::Instant::now();
+    gpu.total_energy_consumption()?;
+    assert!(start.elapsed() >= Duration::from_millis(300));
     Ok(())
 }

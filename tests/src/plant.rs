@@ -8,6 +8,7 @@
 //! <root>/sys/devices/system/cpu                              topology
 //! <root>/proc/stat, proc/cpuinfo                             CPU time in ticks of 10 ms
 //! <root>/nvml/gpu<index>/                                    what libfake_nvml.so answers from
+//! <root>/proc/driver/nvidia/capabilities/gpu<minor>/mig      MIG instances, as the driver shows them
 //! <root>/truth.json                                          joules so far, at exit and on demand
 //! ```
 //!
@@ -28,5 +29,5 @@ mod waveform;
 
 pub use self::generator::Generator;
 pub use self::handle::PowerPlant;
-pub use self::spec::{CpuTime, Domain, Gpu, Meter, Package, Spec, Truth};
+pub use self::spec::{CpuTime, Domain, Gpu, Meter, MigInstance, Package, Spec, Truth};
 pub use self::waveform::Waveform;

@@ -44,7 +44,7 @@ pub static KEYS: &[KeySpec] = &[
     key("stop_and_confirm", "false", "wait for an answer after the prediction", not_yet_true),
     key("ignore_errors", "true", "false: the record says so; tracking never ends a job", boolean),
     key("components", "all", "all, cpu, gpu or gpu+cpu", components),
-    key("devices_by_pid", "false", "only GPUs on which the job has a process", not_yet_true),
+    key("devices_by_pid", "false", "only GPUs on which the job has a process", boolean),
     key(
         "log_dir",
         "carbontracker",

@@ -60,6 +60,9 @@ pub struct Settings {
     pub ignore_errors: bool,
     /// What is covered.
     pub components: Components,
+    /// Whether the job's GPUs are those on which it has a process.
+    #[serde(default)]
+    pub devices_by_pid: bool,
     /// Directory of the logs, patterns not yet expanded.
     pub log_dir: Option<String>,
     /// First part of the logs' names, patterns not yet expanded.
@@ -89,6 +92,7 @@ impl Default for Settings {
             interpretable: true,
             ignore_errors: true,
             components: Components { cpu: true, gpu: true },
+            devices_by_pid: false,
             log_dir: None,
             log_file_prefix: String::new(),
             verbose: 1,
@@ -119,6 +123,7 @@ impl Settings {
             interpretable: flag("interpretable", d.interpretable),
             ignore_errors: flag("ignore_errors", d.ignore_errors),
             components: set.get("components").and_then(Components::parse).unwrap_or(d.components),
+            devices_by_pid: flag("devices_by_pid", d.devices_by_pid),
             log_dir: set.get("log_dir").map(str::to_owned),
             log_file_prefix: set.get("log_file_prefix").unwrap_or_default().to_owned(),
             verbose: set.get("verbose").and_then(|v| v.parse().ok()).unwrap_or(d.verbose),

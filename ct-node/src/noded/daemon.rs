@@ -50,6 +50,7 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
     state.restore(&mut station);
     let closing = Closing::new(&station, wake_end)?;
     let live = Live::open(&mut station)?;
+    super::gres::open(&mut station)?;
     let mut daemon = Daemon {
         station,
         logs: LogFiles::default(),

@@ -55,7 +55,8 @@ impl Station {
         let memory = job.facts.alloc_mem_mb.zip(self.mem_total_mb.filter(|t| *t > 0));
         let mem_share = memory.map_or(cpu_share, |(job, node)| (job as f64 / node as f64).min(1.0));
         let index = |uuid: &str| self.sampler.devices().iter().position(|d| d.id == uuid);
-        let gpus = job.gpus.iter().filter_map(|g| Some((index(&g.uuid)?, g.share))).collect();
+        let held = self.gpus_of(job);
+        let gpus = held.iter().filter_map(|g| Some((index(&g.uuid)?, g.share))).collect();
         Holding { cpu_share, mem_share, cpu_time: job.activity, gpus }
     }
 }

@@ -1,104 +1,200 @@
-//! Which GPUs a job holds: gres device numbers, UUIDs and indices to the meters' identities.
+//! Which GPUs each job holds: what hooks told, slurmd's list, NVML's partitions and processes, put
+//! before [`ct_core::gpu`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
 
 use ct_core::energy::Component;
+use ct_core::gpu::{Claim, DeviceFile, Held, Machine, WARNING, resolve};
+use ct_core::job::Job;
 use ct_core::protocol::JobFacts;
 use ct_core::record::GpuShare;
-use ct_core::source::Device;
+use ct_core::source::gpu_files::{Allowed, read_allowed, read_instances};
+use ct_core::source::processes::{read_cgroup_pids, read_tree_pids};
+use ct_core::source::{GpuProcess, Partition};
 
-/// The GPUs of a job, and what could not be resolved.
-///
-/// `SLURM_JOB_GPUS` and `SLURM_STEP_GPUS` hold gres device numbers, that is `/dev/nvidiaN` minors,
-/// not NVML indices. `CUDA_VISIBLE_DEVICES` is asked only for UUIDs: its indices may be renumbered
-/// from 0 inside a device cgroup. What cannot be resolved is reported, never replaced by "all".
-pub(super) fn resolve(facts: &JobFacts, devices: &[Device]) -> (Vec<GpuShare>, Vec<String>) {
-    let sources = [&facts.job_gpus, &facts.step_gpus];
-    let Some(list) = sources.into_iter().flatten().find(|l| !l.trim().is_empty()) else {
-        return by_uuid(facts.cuda_visible_devices.as_deref().unwrap_or_default(), devices);
-    };
-    let (mut held, mut warnings) = (Vec::new(), Vec::new());
-    for word in words(list) {
-        let found = match word.parse::<u32>() {
-            Ok(minor) => gpus(devices).find(|d| d.minor == Some(minor)),
-            Err(_) => gpus(devices).find(|d| is_uuid(&d.id, word)),
+use super::Station;
+
+/// Tells the device files of each gres number; `true` where slurmd was started since.
+pub type GresList = Box<dyn FnMut(bool) -> Vec<Vec<DeviceFile>>>;
+
+/// The longest time between two looks at the processes of a job with `devices_by_pid`.
+pub(super) const LOOK_AT_PROCESSES: Duration = Duration::from_secs(2);
+/// Slurm writes a job's devices.list after its first step has told us of the job.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
+
+/// What is known of jobs' GPUs beside their own state.
+#[derive(Default)]
+pub(super) struct Gpus {
+    gres: Option<GresList>,
+    /// By job with `devices_by_pid`: GPUs its processes used at the last look, and at the one before.
+    by_pid: BTreeMap<u32, [Vec<GpuShare>; 2]>,
+}
+
+impl Station {
+    /// Says how slurmd's list of GPUs is found out.
+    pub fn number_gpus_with(&mut self, list: GresList) {
+        self.gpus.gres = Some(list);
+    }
+
+    /// slurmd was started: its list of GPUs may be another.
+    pub fn slurmd_has_started(&mut self) {
+        if let Some(list) = &mut self.gpus.gres {
+            list(true);
+        }
+    }
+
+    /// Whether the node has a GPU.
+    pub fn has_gpus(&self) -> bool {
+        self.sampler.devices().iter().any(|d| d.component == Component::Gpu)
+    }
+
+    /// Finds the GPUs of a job, unless they are known or are told by its processes.
+    pub(super) fn find_gpus(&mut self, job_id: u32, is_new_step: bool) {
+        let Some(job) = self.jobs.get(&job_id) else { return };
+        let is_by_steps = job.facts.job_gpus.is_none() && is_new_step;
+        if job.settings.devices_by_pid || !(job.gpus.is_empty() || is_by_steps) {
+            return;
+        }
+        self.resolve_gpus(job_id, None);
+    }
+
+    fn resolve_gpus(&mut self, job_id: u32, allowed: Option<&[DeviceFile]>) {
+        let Some(job) = self.jobs.get(&job_id) else { return };
+        let facts = &job.facts;
+        if !names_gpus(facts) {
+            return;
+        }
+        let gres = self.gpus.gres.as_mut().map(|list| list(false)).unwrap_or_default();
+        // An administrator may have changed the partitions since the last job.
+        let partitions = self.sampler.partitions();
+        let machine = Machine {
+            devices: self.sampler.devices(),
+            partitions: &partitions,
+            instances: &read_instances(&self.config.path.procfs),
+            gres: &gres,
         };
-        match found {
-            Some(device) => held.push(whole(device)),
-            None => warnings.push(format!("GPU {word:?} of the job has no meter; not included")),
+        let Held { gpus, warnings } = resolve(machine, &Claim::of(facts, allowed));
+        let Some(job) = self.jobs.get_mut(&job_id) else { return };
+        job.gpus = gpus;
+        job.warnings.retain(|warning| !warning.starts_with(WARNING));
+        job.warnings.extend(warnings);
+    }
+
+    /// Looks at what may have changed since the last sample: devices of new cgroups, processes.
+    pub(super) fn refresh_gpus(&mut self) {
+        let young = |job: &&Job| job.elapsed() <= CONFIRM_WITHIN && names_gpus(&job.facts);
+        let jobs: Vec<u32> = self.jobs.values().filter(young).map(|j| j.facts.job_id).collect();
+        for job_id in jobs {
+            self.confirm_gpus(job_id);
+        }
+        self.gpus.by_pid.retain(|job_id, _| self.jobs.contains_key(job_id));
+        if self.jobs.values().any(|job| job.settings.devices_by_pid) {
+            self.look_at_processes();
         }
     }
-    (held, warnings)
-}
 
-fn by_uuid(list: &str, devices: &[Device]) -> (Vec<GpuShare>, Vec<String>) {
-    let uuids = words(list).filter(|w| w.starts_with("GPU-"));
-    let (mut held, mut warnings) = (Vec::new(), Vec::new());
-    for word in uuids {
-        match gpus(devices).find(|d| is_uuid(&d.id, word)) {
-            Some(device) => held.push(whole(device)),
-            None => warnings.push(format!("GPU {word:?} of the job has no meter; not included")),
+    fn confirm_gpus(&mut self, job_id: u32) {
+        let path = &self.config.path;
+        let Some(job) = self.jobs.get(&job_id).filter(|j| !j.settings.devices_by_pid) else {
+            return;
+        };
+        let Some(cgroup) = &job.cgroup else { return };
+        if let Allowed::Only(files) = read_allowed(cgroup, &path.cgroupfs, &path.procfs) {
+            self.resolve_gpus(job_id, Some(&files));
         }
     }
-    (held, warnings)
-}
 
-fn words(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|w| !w.is_empty())
-}
-
-fn gpus(devices: &[Device]) -> impl Iterator<Item = &Device> {
-    devices.iter().filter(|d| d.component == Component::Gpu)
-}
-
-/// CUDA takes an abbreviated UUID, too.
-fn is_uuid(id: &str, word: &str) -> bool {
-    word.len() > "GPU-".len() && word.starts_with("GPU-") && id.starts_with(word)
-}
-
-fn whole(device: &Device) -> GpuShare {
-    GpuShare { uuid: device.id.clone(), name: device.name.clone(), share: 1.0 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn machine() -> Vec<Device> {
-        // NVML indices 0, 1, 2 are minors 2, 0, 1.
-        [("GPU-aaaa-1", 2), ("GPU-bbbb-2", 0), ("GPU-cccc-3", 1)]
-            .map(|(uuid, minor)| Device {
-                minor: Some(minor),
-                ..Device::new(Component::Gpu, "A100", uuid, "nvml-energy")
-            })
-            .to_vec()
-    }
-
-    fn held(facts: &JobFacts) -> (Vec<String>, usize) {
-        let (held, warnings) = resolve(facts, &machine());
-        (held.into_iter().map(|g| g.uuid).collect(), warnings.len())
-    }
-
-    #[test]
-    fn gpus_by_table() {
-        let some = |s: &str| Some(s.to_owned());
-        for (job, step, cuda, expected, n_warnings) in [
-            (some("0,2"), None, some("0,1"), vec!["GPU-bbbb-2", "GPU-aaaa-1"], 0),
-            (None, some("1"), some("0"), vec!["GPU-cccc-3"], 0),
-            (some(""), None, None, vec![], 0),
-            (None, None, some("GPU-cccc"), vec!["GPU-cccc-3"], 0),
-            (None, None, some("GPU-dddd"), vec![], 1),
-            // Indices alone may be renumbered: nothing is charged on their word.
-            (None, None, some("0,1"), vec![], 0),
-            (some("7"), None, None, vec![], 1),
-        ] {
-            let facts = JobFacts {
-                job_gpus: job,
-                step_gpus: step,
-                cuda_visible_devices: cuda,
-                ..Default::default()
-            };
-            let (uuids, warnings) = held(&facts);
-            assert_eq!(uuids, expected, "{facts:?}");
-            assert_eq!(warnings, n_warnings, "{facts:?}");
+    fn look_at_processes(&mut self) {
+        let processes = self.sampler.gpu_processes();
+        let is_partitioned = processes.iter().any(|p| p.partition.is_some());
+        let partitions = if is_partitioned { self.sampler.partitions() } else { Vec::new() };
+        let cgroupfs = self.config.path.cgroupfs.clone();
+        for job in self.jobs.values_mut().filter(|job| job.settings.devices_by_pid) {
+            let pids = pids(job, &cgroupfs);
+            let of_job = processes.iter().filter(|p| pids.contains(&p.pid));
+            let now = shares(of_job, &partitions, self.sampler.devices());
+            for gpu in &now {
+                match job.gpus.iter_mut().find(|g| g.uuid == gpu.uuid) {
+                    Some(known) => known.share = known.share.max(gpu.share),
+                    None => job.gpus.push(gpu.clone()),
+                }
+            }
+            let looks = self.gpus.by_pid.entry(job.facts.job_id).or_default();
+            let last = std::mem::replace(&mut looks[0], now);
+            looks[1] = last;
         }
     }
+
+    /// The GPUs a job is charged for in the interval since the last sample. By processes: those on
+    /// which one of them was at its start or its end.
+    pub(super) fn gpus_of(&self, job: &Job) -> Vec<GpuShare> {
+        if !job.settings.devices_by_pid {
+            return job.gpus.clone();
+        }
+        let looks = self.gpus.by_pid.get(&job.facts.job_id);
+        let [mut used, before] = looks.cloned().unwrap_or_default();
+        let is_over = |gpu: &GpuShare| used.iter().all(|g| g.uuid != gpu.uuid);
+        let over: Vec<GpuShare> = before.into_iter().filter(is_over).collect();
+        used.extend(over);
+        used
+    }
+}
+
+/// Adds what a further step was given; whether that is new. Without `SLURM_JOB_GPUS` a job holds
+/// what its steps hold together.
+pub(super) fn add_step_gpus(facts: &mut JobFacts, more: Option<&str>) -> bool {
+    let Some(list) = &mut facts.step_gpus else {
+        facts.step_gpus = more.map(str::to_owned);
+        return more.is_some();
+    };
+    let new: Vec<&str> = more
+        .into_iter()
+        .flat_map(|more| more.split(','))
+        .filter(|word| !word.trim().is_empty() && list.split(',').all(|w| w.trim() != word.trim()))
+        .collect();
+    let is_new = !new.is_empty();
+    for word in new.into_iter().map(str::to_owned).collect::<Vec<_>>() {
+        list.push(',');
+        list.push_str(&word);
+    }
+    is_new
+}
+
+fn names_gpus(facts: &JobFacts) -> bool {
+    let lists = [
+        &facts.job_gpus,
+        &facts.step_gpus,
+        &facts.cuda_visible_devices,
+        &facts.rocr_visible_devices,
+        &facts.ze_affinity_mask,
+    ];
+    lists.into_iter().flatten().any(|list| !list.trim().is_empty())
+}
+
+/// The job's processes: those in its cgroup, else those that descend from its slurmstepds.
+fn pids(job: &Job, cgroupfs: &Path) -> BTreeSet<u32> {
+    let in_cgroup = job.cgroup.as_ref().and_then(|cgroup| read_cgroup_pids(cgroup, cgroupfs));
+    in_cgroup.unwrap_or_else(|| read_tree_pids(&job.stepd_pids, Path::new("/proc")))
+}
+
+fn shares<'a>(
+    processes: impl Iterator<Item = &'a GpuProcess>,
+    partitions: &[Partition],
+    devices: &[ct_core::source::Device],
+) -> Vec<GpuShare> {
+    let used: BTreeSet<(&str, Option<&str>)> =
+        processes.map(|p| (p.device_id.as_str(), p.partition.as_deref())).collect();
+    let mut out: Vec<GpuShare> = Vec::new();
+    for (id, partition) in used {
+        let Some(device) = devices.iter().find(|d| d.id == id) else { continue };
+        let partition = partition.and_then(|uuid| partitions.iter().find(|p| p.uuid == uuid));
+        let share = partition.map_or(1.0, |p| p.share);
+        match out.iter_mut().find(|g| g.uuid == id) {
+            Some(gpu) => gpu.share = (gpu.share + share).min(1.0),
+            None => out.push(GpuShare { uuid: id.to_owned(), name: device.name.clone(), share }),
+        }
+    }
+    out
 }

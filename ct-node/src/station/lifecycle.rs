@@ -43,8 +43,10 @@ impl Station {
             self.job_end(job_id, None, false);
         }
         let at = self.sample();
+        let mut is_new_step = false;
         match self.jobs.get_mut(&job_id) {
             Some(job) => {
+                is_new_step = gpus::add_step_gpus(&mut job.facts, facts.step_gpus.as_deref());
                 job.restart = facts.restart.unwrap_or(job.restart).max(job.restart);
                 merge(&mut job.facts, facts);
             }
@@ -57,6 +59,7 @@ impl Station {
             }
         }
         self.complete_facts(job_id);
+        self.find_gpus(job_id, is_new_step);
     }
 
     /// The one job of a command's own station starts, with these options.
@@ -70,6 +73,7 @@ impl Station {
         let job = Job::new(facts, true, settings.unwrap_or_default(), at);
         self.jobs.insert(job_id, job);
         self.complete_facts(job_id);
+        self.find_gpus(job_id, false);
     }
 
     /// A step starts.
@@ -231,9 +235,8 @@ impl Station {
         Some((self.jobs.get_mut(&job_id)?, context))
     }
 
-    /// Fills in what follows from the facts: CPUs on this node, GPUs, number of nodes.
+    /// Fills in what follows from the facts: CPUs on this node, number of nodes.
     fn complete_facts(&mut self, job_id: u32) {
-        let devices = self.sampler.devices();
         let Some(job) = self.jobs.get_mut(&job_id) else { return };
         let facts = &mut job.facts;
         // Slurm's own name of the node, where the hook has it; ours may be the host's.
@@ -249,11 +252,6 @@ impl Station {
         }
         // A job whose nodes are unknown has one.
         job.is_first_node = hosts.first().is_none_or(|first| *first == node);
-        if job.gpus.is_empty() {
-            let (held, warnings) = gpus::resolve(&job.facts, devices);
-            job.gpus = held;
-            job.warnings.extend(warnings);
-        }
     }
 
     /// The log files wanted from the job's user, if its logs are still to be opened here.

@@ -17,6 +17,7 @@ use ct_core::protocol::{
 };
 use ct_core::record::EndReason;
 use ct_core::sampler::Sampler;
+use ct_core::source::Device;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User, getegid, geteuid};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
@@ -93,6 +94,10 @@ impl Local {
                 return spawned(Err(e));
             }
         };
+        if let Some(job) = self.station.job_mut(self.job_id) {
+            // The root of its processes.
+            job.stepd_pids.insert(child.id());
+        }
         let status = self.serve(&mut child, &signals);
         self.finish(status.as_ref().ok().copied());
         spawned(status)
@@ -160,6 +165,7 @@ fn facts(job_id: u32, sampler: &Sampler) -> JobFacts {
     let uid = geteuid();
     let user = User::from_uid(uid).ok().flatten().map(|u| u.name);
     let millis = chrono::Utc::now().timestamp_millis();
+    let ze = visible("ZE_AFFINITY_MASK");
     JobFacts {
         job_id,
         uid: uid.as_raw(),
@@ -170,23 +176,34 @@ fn facts(job_id: u32, sampler: &Sampler) -> JobFacts {
         n_nodes: Some(1),
         work_dir: std::env::current_dir().ok(),
         alloc_cpus: Some(sampler.n_cpus()),
-        job_gpus: Some(visible_gpus(sampler)),
+        // Where nothing is said, every GPU of the machine is the command's.
+        cuda_visible_devices: visible("CUDA_VISIBLE_DEVICES").or(Some(all_of_nvidia(sampler))),
+        rocr_visible_devices: visible("ROCR_VISIBLE_DEVICES")
+            .or_else(|| ze.is_none().then(|| all_of_others(sampler))),
+        ze_affinity_mask: ze,
         ..JobFacts::default()
     }
 }
 
-/// UUIDs of the GPUs the command may use: those of CUDA_VISIBLE_DEVICES, else all of the machine.
-fn visible_gpus(sampler: &Sampler) -> String {
-    let gpus = sampler.devices().iter().filter(|d| d.component == Component::Gpu);
-    let all: Vec<&str> = gpus.map(|d| d.id.as_str()).collect();
-    let Ok(visible) = std::env::var("CUDA_VISIBLE_DEVICES") else { return all.join(",") };
-    let resolve = |word: &str| -> Option<String> {
-        match word.trim().parse::<usize>() {
-            Ok(index) => all.get(index).map(|id| (*id).to_owned()),
-            Err(_) => Some(word.trim().to_owned()),
-        }
-    };
-    visible.split(',').filter_map(resolve).collect::<Vec<_>>().join(",")
+/// A variable that says which GPUs the command may use.
+fn visible(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|list| list.to_string_lossy().into_owned())
+}
+
+/// All GPUs of NVIDIA, by their UUIDs.
+fn all_of_nvidia(sampler: &Sampler) -> String {
+    let ids = gpus(sampler).filter(|d| d.method.starts_with("nvml")).map(|d| d.id.as_str());
+    ids.collect::<Vec<_>>().join(",")
+}
+
+/// All GPUs of others, by their indices.
+fn all_of_others(sampler: &Sampler) -> String {
+    let n = gpus(sampler).filter(|d| !d.method.starts_with("nvml")).count();
+    (0..n).map(|index| index.to_string()).collect::<Vec<_>>().join(",")
+}
+
+fn gpus(sampler: &Sampler) -> impl Iterator<Item = &Device> {
+    sampler.devices().iter().filter(|d| d.component == Component::Gpu)
 }
 
 /// A directory that only this user can enter.

@@ -4,7 +4,8 @@ use std::ffi::{c_char, c_int, c_uint, c_ulonglong};
 
 use crate::Device;
 use crate::answer::{answer_in_use, put, put_text};
-use crate::machine::{Gpu, Status};
+use crate::machine::{Gpu, Status, Target};
+use crate::target;
 
 /// `nvmlFieldValue_t`.
 #[repr(C)]
@@ -28,9 +29,9 @@ const TYPE_UNSIGNED_INT: c_uint = 1;
 /// `NVML_VALUE_TYPE_UNSIGNED_LONG_LONG`.
 const TYPE_UNSIGNED_LONG_LONG: c_uint = 3;
 
+/// The GPU of a handle; an instance has its parent's quantities.
 fn gpu(device: Device) -> Result<Gpu, Status> {
-    let index = device.addr().checked_sub(1).ok_or(Status::INVALID_ARGUMENT)?;
-    Gpu::by_index(u32::try_from(index).map_err(|_| Status::INVALID_ARGUMENT)?)
+    target(device).map(Target::gpu)
 }
 
 /// The NVML index.
@@ -76,7 +77,7 @@ pub(crate) unsafe extern "C" fn nvmlDeviceGetUUID(
     length: c_uint,
 ) -> c_uint {
     answer_in_use(|| {
-        let text = gpu(device)?.text("uuid")?;
+        let text = target(device)?.uuid()?;
         // SAFETY: the caller's contract for `uuid` and `length` is that of put_text.
         unsafe { put_text(uuid, length, &text) }
     })
@@ -131,26 +132,6 @@ pub(crate) unsafe extern "C" fn nvmlDeviceGetTotalEnergyConsumption(
         let value = gpu(device)?.number("energy_mj")?;
         // SAFETY: the caller's contract for `energy_mj` is that of put.
         unsafe { put(energy_mj, value) }
-    })
-}
-
-/// Whether the GPU is partitioned, now and after the next reset.
-///
-/// # Safety
-///
-/// `current` and `pending` must each be NULL or valid for a write.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn nvmlDeviceGetMigMode(
-    device: Device,
-    current: *mut c_uint,
-    pending: *mut c_uint,
-) -> c_uint {
-    answer_in_use(|| {
-        let mode = gpu(device)?.small_number("mig")?;
-        // SAFETY: the caller's contract for `current` is that of put.
-        unsafe { put(current, mode)? };
-        // SAFETY: the caller's contract for `pending` is that of put.
-        unsafe { put(pending, mode) }
     })
 }
 

@@ -5,24 +5,30 @@
 //! the types of NVIDIA's nvml.h; whatever else a caller looks up is not found, as in an old
 //! driver. The exported functions are thin: `machine` reads, `answer` writes through the
 //! caller's pointers. Here are those about the library and the way to a GPU, in `device` those
-//! about one GPU.
+//! about one GPU, in `mig` those about its instances, in `processes` those about who uses it.
 
 use std::ffi::{CStr, c_char, c_uint, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::answer::{answer, answer_in_use, put, put_text};
-use crate::machine::{Gpu, Status};
+use crate::machine::{Gpu, Status, Target};
 
 mod answer;
 mod device;
 #[forbid(unsafe_code)]
 mod machine;
+mod mig;
+mod processes;
 
 /// How often the library was initialised and not shut down.
 static N_USERS: AtomicU32 = AtomicU32::new(0);
 
-/// `nvmlDevice_t`: an opaque pointer; here the NVML index plus one, never followed.
+/// `nvmlDevice_t`: an opaque pointer, never followed; here the NVML index plus one, and above
+/// [`INSTANCE_BITS`] the MIG index plus one.
 pub(crate) type Device = *mut c_void;
+
+/// Where the MIG index begins in a handle.
+const INSTANCE_BITS: u32 = 16;
 
 /// Starts a use of the library.
 #[unsafe(no_mangle)]
@@ -60,6 +66,7 @@ pub extern "C" fn nvmlErrorString(status: c_uint) -> *const c_char {
         Status::NOT_FOUND => c"Not Found",
         Status::INSUFFICIENT_SIZE => c"Insufficient Size",
         Status::DRIVER_NOT_LOADED => c"Driver Not Loaded",
+        Status::GPU_IS_LOST => c"GPU is lost",
         _ => c"Unknown Error",
     };
     text.as_ptr()
@@ -107,13 +114,13 @@ pub unsafe extern "C" fn nvmlDeviceGetHandleByIndex_v2(
     device: *mut Device,
 ) -> c_uint {
     answer_in_use(|| {
-        let handle = handle_of(Gpu::by_index(index)?);
+        let handle = handle_of(Target::Gpu(Gpu::by_index(index)?));
         // SAFETY: the caller's contract for `device` is that of put.
         unsafe { put(device, handle) }
     })
 }
 
-/// The GPU with a UUID.
+/// The GPU, or the MIG instance, with a UUID.
 ///
 /// # Safety
 ///
@@ -129,12 +136,26 @@ pub unsafe extern "C" fn nvmlDeviceGetHandleByUUID(
         }
         // SAFETY: not NULL as checked above, and NUL-terminated by this function's contract.
         let uuid = unsafe { CStr::from_ptr(uuid) };
-        let handle = handle_of(Gpu::by_uuid(&uuid.to_string_lossy())?);
+        let handle = handle_of(Target::by_uuid(&uuid.to_string_lossy())?);
         // SAFETY: the caller's contract for `device` is that of put.
         unsafe { put(device, handle) }
     })
 }
 
-fn handle_of(gpu: Gpu) -> Device {
-    std::ptr::without_provenance_mut(gpu.index() as usize + 1)
+pub(crate) fn handle_of(target: Target) -> Device {
+    let of_gpu = |gpu: Gpu| gpu.index() as usize + 1;
+    std::ptr::without_provenance_mut(match target {
+        Target::Gpu(gpu) => of_gpu(gpu),
+        Target::Instance(gpu, index) => of_gpu(gpu) | ((index as usize + 1) << INSTANCE_BITS),
+    })
+}
+
+pub(crate) fn target(device: Device) -> Result<Target, Status> {
+    let (low, high) = (device.addr() & ((1 << INSTANCE_BITS) - 1), device.addr() >> INSTANCE_BITS);
+    let number = |n: usize| u32::try_from(n).map_err(|_| Status::INVALID_ARGUMENT);
+    let gpu = Gpu::by_index(number(low.checked_sub(1).ok_or(Status::INVALID_ARGUMENT)?)?)?;
+    Ok(match high.checked_sub(1) {
+        None => Target::Gpu(gpu),
+        Some(index) => Target::Instance(gpu, number(index)?),
+    })
 }

@@ -1,9 +1,13 @@
 //! The GPUs as the power plant's files show them: one directory each, `gpu<NVML index>`.
 //!
-//! Beside what the plant writes (`uuid`, `name`, `minor`, `energy_mj`, `power_mw`) a test may put
-//! there `mig` (0 or 1: the mode), `error` (the number that every call on the GPU is to return)
-//! and `hang_ms` (how long every call on it is to take). A quantity without a file is one the GPU
-//! does not support.
+//! Beside what the plant writes (`uuid`, `name`, `minor`, `energy_mj`, `power_mw`, and of a GPU in
+//! MIG mode `mig`, `mig_slices` and `instances`) a test may put there `processes` and
+//! `graphics_processes`, `error` (the number that every call on the GPU is to return, 15 where it
+//! is lost) and `hang_ms` (how long every call on it is to take). A quantity without a file is one
+//! the GPU does not support.
+//!
+//! `instances` has a line `UUID SLICES` for each MIG instance, the processes' files a line
+//! `PID [UUID of the instance]` for each process.
 
 use std::env;
 use std::fs;
@@ -24,6 +28,7 @@ impl Status {
     pub(crate) const NOT_FOUND: Self = Self(6);
     pub(crate) const INSUFFICIENT_SIZE: Self = Self(7);
     pub(crate) const DRIVER_NOT_LOADED: Self = Self(9);
+    pub(crate) const GPU_IS_LOST: Self = Self(15);
     pub(crate) const UNKNOWN: Self = Self(999);
 }
 
@@ -58,6 +63,65 @@ pub(crate) fn n_gpus() -> Result<u32, Status> {
 pub(crate) fn driver_version() -> Result<String, Status> {
     let text = fs::read_to_string(root()?.join("driver_version"));
     Ok(text.map_or_else(|_| "535.161.08".to_owned(), |t| t.trim().to_owned()))
+}
+
+/// What a handle stands for: a GPU, or one instance of it by its MIG index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Gpu(Gpu),
+    Instance(Gpu, u32),
+}
+
+impl Target {
+    pub(crate) fn by_uuid(uuid: &str) -> Result<Self, Status> {
+        if let Ok(gpu) = Gpu::by_uuid(uuid) {
+            return Ok(Self::Gpu(gpu));
+        }
+        let gpus = (0..n_gpus()?).map(|index| Gpu { index });
+        let instance = |gpu: Gpu| {
+            let place = gpu.instances().ok()?.iter().position(|i| i.uuid == uuid)?;
+            Some(Self::Instance(gpu, u32::try_from(place).ok()?))
+        };
+        gpus.into_iter().find_map(instance).ok_or(Status::NOT_FOUND)
+    }
+
+    /// The GPU; an instance has its parent's counter, minor and name, as in the real library.
+    pub(crate) fn gpu(self) -> Gpu {
+        match self {
+            Self::Gpu(gpu) | Self::Instance(gpu, _) => gpu,
+        }
+    }
+
+    pub(crate) fn uuid(self) -> Result<String, Status> {
+        match self {
+            Self::Gpu(gpu) => gpu.text("uuid"),
+            Self::Instance(gpu, index) => Ok(gpu.instance(index)?.uuid),
+        }
+    }
+
+    /// Processes in a file of the GPU's: all of it, or those of the instance.
+    pub(crate) fn pids(self, file: &str) -> Result<Vec<u32>, Status> {
+        let of = match self {
+            Self::Gpu(_) => None,
+            Self::Instance(gpu, index) => Some(gpu.instance(index)?.uuid),
+        };
+        let gpu = self.gpu();
+        gpu.misbehave()?;
+        let text = gpu.read(file).unwrap_or_default();
+        let process = |line: &str| {
+            let mut words = line.split_whitespace();
+            let pid = words.next()?.parse::<u32>().ok()?;
+            of.as_deref().is_none_or(|uuid| words.next() == Some(uuid)).then_some(pid)
+        };
+        Ok(text.lines().filter_map(process).collect())
+    }
+}
+
+/// One MIG instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Instance {
+    pub(crate) uuid: String,
+    pub(crate) slices: u32,
 }
 
 /// One GPU.
@@ -95,6 +159,22 @@ impl Gpu {
     /// A number that the API has as a C `unsigned int`.
     pub(crate) fn small_number(self, file: &str) -> Result<u32, Status> {
         self.number(file)?.try_into().map_err(|_| Status::UNKNOWN)
+    }
+
+    /// The MIG instances in the order of their MIG indices.
+    pub(crate) fn instances(self) -> Result<Vec<Instance>, Status> {
+        let text = self.text("instances")?;
+        let instance = |line: &str| {
+            let (uuid, slices) = line.trim().split_once(' ').ok_or(Status::UNKNOWN)?;
+            let slices = slices.trim().parse().map_err(|_| Status::UNKNOWN)?;
+            Ok(Instance { uuid: uuid.to_owned(), slices })
+        };
+        text.lines().map(instance).collect()
+    }
+
+    pub(crate) fn instance(self, index: u32) -> Result<Instance, Status> {
+        let place = usize::try_from(index).map_err(|_| Status::INVALID_ARGUMENT)?;
+        self.instances()?.into_iter().nth(place).ok_or(Status::NOT_FOUND)
     }
 
     /// Hangs and fails as the test has asked for.

@@ -150,6 +150,26 @@ pub struct Gpu {
     pub waveform: Waveform,
     /// Whether it has an energy counter; GPUs before Volta have none.
     pub has_energy_counter: bool,
+    /// Its MIG instances, by MIG index; empty where MIG is off.
+    #[serde(default)]
+    pub instances: Vec<MigInstance>,
+}
+
+/// Slices of a GPU that can be partitioned: 7 on an A100 or H100.
+pub(super) const MIG_SLICES: u32 = 7;
+
+/// One MIG instance of a GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MigInstance {
+    /// The UUID, as in `MIG-…`.
+    pub uuid: String,
+    /// How many of the GPU's seven slices it has.
+    pub slices: u32,
+    /// The id of its GPU instance, by which the driver's files name it.
+    pub id: u32,
+    /// The numbers of `/dev/nvidia-caps/nvidia-capN` of its GPU instance and compute instance.
+    pub capabilities: [u32; 2],
 }
 
 impl Gpu {
@@ -161,7 +181,14 @@ impl Gpu {
             minor,
             waveform,
             has_energy_counter: true,
+            instances: Vec::new(),
         }
+    }
+
+    /// Adds a MIG instance.
+    pub fn with_instance(mut self, instance: MigInstance) -> Self {
+        self.instances.push(instance);
+        self
     }
 
     /// A GPU that draws constant power.

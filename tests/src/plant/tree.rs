@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::spec::{Domain, Gpu, Spec};
+use super::spec::{Domain, Gpu, MIG_SLICES, MigInstance, Spec};
 
 /// Ticks per second in /proc/stat, `USER_HZ`.
 const TICKS_PER_S: f64 = 100.0;
@@ -181,11 +181,32 @@ pub(super) fn make_gpu(root: &Path, index: usize, gpu: &Gpu) -> Result<GpuFiles>
     write(&dir.join("uuid"), &format!("{}\n", gpu.uuid))?;
     write(&dir.join("name"), &format!("{}\n", gpu.name))?;
     write(&dir.join("minor"), &format!("{}\n", gpu.minor))?;
+    if !gpu.instances.is_empty() {
+        make_instances(root, &dir, gpu)?;
+    }
     let counter = || LiveFile::number(&dir.join("energy_mj"));
     Ok(GpuFiles {
         energy_mj: gpu.has_energy_counter.then(counter).transpose()?,
         power_mw: LiveFile::number(&dir.join("power_mw"))?,
     })
+}
+
+/// Makes what NVML and the driver show of MIG instances.
+fn make_instances(root: &Path, dir: &Path, gpu: &Gpu) -> Result<()> {
+    write(&dir.join("mig"), "1\n")?;
+    write(&dir.join("mig_slices"), &format!("{MIG_SLICES}\n"))?;
+    let line = |i: &MigInstance| format!("{} {}\n", i.uuid, i.slices);
+    write(&dir.join("instances"), &gpu.instances.iter().map(line).collect::<String>())?;
+    let mig = root.join(format!("proc/driver/nvidia/capabilities/gpu{}/mig", gpu.minor));
+    for instance in &gpu.instances {
+        let own = mig.join(format!("gi{}", instance.id));
+        for (dir, number) in [&own, &own.join("ci0")].into_iter().zip(instance.capabilities) {
+            let text =
+                format!("DeviceFileMinor: {number}\nDeviceFileMode: 256\nDeviceFileModify: 1\n");
+            write(&dir.join("access"), &text)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
