@@ -32,6 +32,7 @@ pub struct SiteBuilder {
     config: Vec<(String, Value)>,
     has_noded: bool,
     has_rapl: bool,
+    change_plant: fn(&mut Spec),
 }
 
 /// A booted cluster with carbontracker on every node.
@@ -56,6 +57,7 @@ impl Site {
             config: Vec::new(),
             has_noded: true,
             has_rapl: true,
+            change_plant: |_| {},
         }
     }
 
@@ -220,6 +222,12 @@ impl SiteBuilder {
         self
     }
 
+    /// Changes what every node's machine has, once all else is set.
+    pub fn plant(mut self, change: fn(&mut Spec)) -> Self {
+        self.change_plant = change;
+        self
+    }
+
     /// Builds, installs and boots.
     ///
     /// # Errors
@@ -248,7 +256,9 @@ impl SiteBuilder {
         let mut plants = Vec::new();
         for node in 1..=n {
             let root = dir.join("plant").join(cluster.node(node));
-            let plant = PowerPlant::start(&root, self.spec(&cluster, node))?;
+            let mut spec = self.spec(&cluster, node);
+            (self.change_plant)(&mut spec);
+            let plant = PowerPlant::start(&root, spec)?;
             if self.gpus > 0 {
                 fs::copy(artifact::fake_nvml()?, plant.nvml_dir().join("libfake_nvml.so"))?;
             }

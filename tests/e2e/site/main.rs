@@ -3,6 +3,7 @@
 mod batch;
 mod endings;
 mod forms;
+mod gpus;
 mod harm;
 mod job_dir;
 mod local;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
@@ -19,6 +19,8 @@ use super::{Cluster, conf};
 /// The major device number of the fake GPUs: one for experiments, without a driver, so that
 /// opening such a device says ENXIO where it is allowed and EPERM where Slurm forbids it.
 const FAKE_GPU_MAJOR: u32 = 240;
+/// The same of the fake MIG capabilities.
+const FAKE_CAPABILITY_MAJOR: u32 = 241;
 
 /// How Slurm keeps track of a job's processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub enum Proctrack {
 pub struct Builder {
     pub(super) n_nodes: usize,
     pub(super) n_gpus: usize,
+    pub(super) gres: Option<(usize, String)>,
+    pub(super) capabilities: Vec<u32>,
     pub(super) n_users: usize,
     pub(super) cpus_per_node: usize,
     pub(super) proctrack: Proctrack,
@@ -54,6 +58,8 @@ impl Default for Builder {
         Self {
             n_nodes: 1,
             n_gpus: 0,
+            gres: None,
+            capabilities: Vec::new(),
             n_users: 2,
             cpus_per_node: 2,
             proctrack: if has_cgroup_v1() { Proctrack::Cgroup } else { Proctrack::Linuxproc },
@@ -91,6 +97,25 @@ impl Builder {
     pub fn gpus(mut self, n: usize) -> Self {
         self.n_gpus = n;
         self
+    }
+
+    /// Sets the lines of gres.conf in place of one with all fake GPUs in their order, and how many
+    /// GPUs they make; 0 for GPUs that Slurm knows nothing of. `{dev}` in them is the directory of
+    /// the device files `fakegpuN` and `nvidia-capN`.
+    pub fn gres(mut self, n: usize, lines: &str) -> Self {
+        self.gres = Some((n, lines.to_owned()));
+        self
+    }
+
+    /// Adds device files like those of MIG instances, `nvidia-capN`.
+    pub fn capabilities(mut self, numbers: &[u32]) -> Self {
+        numbers.clone_into(&mut self.capabilities);
+        self
+    }
+
+    /// How many GPUs Slurm is to know of.
+    pub(super) fn n_gres(&self) -> usize {
+        self.gres.as_ref().map_or(self.n_gpus, |(n, _)| *n)
     }
 
     /// Sets how many unprivileged users there are: `ctuser1` and so on, made where missing.
@@ -195,13 +220,12 @@ impl Cluster {
 
     fn make_fake_gpus(&self) -> Result<()> {
         for gpu in 0..self.config.n_gpus {
-            let path = self.layout.fake_gpu(gpu);
             let minor = u32::try_from(gpu).context("too many GPUs")?;
-            let device = makedev(FAKE_GPU_MAJOR, minor);
-            mknodat(CWD, &path, FileType::CharacterDevice, Mode::empty(), device)
-                .with_context(|| format!("cannot make device {}", path.display()))?;
-            // Open to all like /dev/nvidia0; mknod's own mode is cut by the umask.
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+            make_device(&self.layout.fake_gpu(gpu), FAKE_GPU_MAJOR, minor)?;
+        }
+        for number in &self.config.capabilities {
+            let path = self.layout.dev().join(format!("nvidia-cap{number}"));
+            make_device(&path, FAKE_CAPABILITY_MAJOR, *number)?;
         }
         Ok(())
     }
@@ -216,4 +240,12 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+fn make_device(path: &Path, major: u32, minor: u32) -> Result<()> {
+    mknodat(CWD, path, FileType::CharacterDevice, Mode::empty(), makedev(major, minor))
+        .with_context(|| format!("cannot make device {}", path.display()))?;
+    // Open to all like /dev/nvidia0; mknod's own mode is cut by the umask.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+    Ok(())
 }

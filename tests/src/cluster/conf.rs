@@ -57,7 +57,7 @@ PlugStackConfig={dir}/etc/plugstack.conf
     if !config.prolog_flags.is_empty() {
         conf.push_str(&format!("PrologFlags={}\n", config.prolog_flags));
     }
-    if config.n_gpus > 0 {
+    if config.n_gres() > 0 {
         conf.push_str("GresTypes=gpu\n");
     }
     for line in &config.extra {
@@ -82,8 +82,8 @@ fn tracking(proctrack: Proctrack) -> &'static str {
 }
 
 fn nodes(layout: &Layout, config: &Builder) -> String {
-    let gres =
-        if config.n_gpus > 0 { format!(" Gres=gpu:{}", config.n_gpus) } else { String::new() };
+    let n_gres = config.n_gres();
+    let gres = if n_gres > 0 { format!(" Gres=gpu:{n_gres}") } else { String::new() };
     let mut conf = String::new();
     for node in 1..=config.n_nodes {
         let name = layout.node_name(node);
@@ -110,7 +110,10 @@ pub(super) fn cgroup_conf(config: &Builder) -> String {
 
 /// The text of gres.conf; nothing without GPUs.
 pub(super) fn gres_conf(layout: &Layout, config: &Builder) -> Option<String> {
-    let last = config.n_gpus.checked_sub(1)?;
+    let last = config.n_gres().checked_sub(1)?;
+    if let Some((_, lines)) = &config.gres {
+        return Some(lines.replace("{dev}", &layout.dev().display().to_string()));
+    }
     let first = layout.fake_gpu(0);
     Some(format!("Name=gpu File={}[0-{last}]\n", first.display().to_string().trim_end_matches('0')))
 }

@@ -98,7 +98,12 @@ impl Layout {
     }
 
     pub(super) fn fake_gpu(&self, gpu: usize) -> PathBuf {
-        self.dir.join(format!("dev/fakegpu{gpu}"))
+        self.dev().join(format!("fakegpu{gpu}"))
+    }
+
+    /// The directory of the device files.
+    pub(super) fn dev(&self) -> PathBuf {
+        self.dir.join("dev")
     }
 
     /// The port of a node, or of the controller for 0.
