@@ -42,22 +42,36 @@ impl Station {
             // The epilog of the run before was never heard.
             self.job_end(job_id, None, false);
         }
-        let at = self.sample();
-        let mut is_new_step = false;
-        match self.jobs.get_mut(&job_id) {
-            Some(job) => {
-                is_new_step = gpus::add_step_gpus(&mut job.facts, facts.step_gpus.as_deref());
-                job.restart = facts.restart.unwrap_or(job.restart).max(job.restart);
-                merge(&mut job.facts, facts);
+        match self.jobs.get(&job_id).map(|job| job.stepd_pids.is_empty()) {
+            // What only the first step tells of a job was so from its start.
+            Some(true) => {
+                self.learn(facts);
+                self.sample();
+            }
+            Some(false) => {
+                self.sample();
+                self.learn(facts);
             }
             None => {
+                let at = self.sample();
                 let facts = self.with_restart(facts);
                 let decision = decide(&facts, &self.config.track);
                 let mut job = Job::new(facts, decision.tracked, decision.settings, at);
                 job.warnings.extend(decision.warnings);
                 self.jobs.insert(job_id, job);
+                self.complete_facts(job_id);
+                self.find_gpus(job_id, false);
             }
         }
+    }
+
+    /// Adds what a hook knows of a job that has started.
+    fn learn(&mut self, facts: JobFacts) {
+        let job_id = facts.job_id;
+        let Some(job) = self.jobs.get_mut(&job_id) else { return };
+        let is_new_step = gpus::add_step_gpus(&mut job.facts, facts.step_gpus.as_deref());
+        job.restart = facts.restart.unwrap_or(job.restart).max(job.restart);
+        merge(&mut job.facts, facts);
         self.complete_facts(job_id);
         self.find_gpus(job_id, is_new_step);
     }
@@ -101,6 +115,10 @@ impl Station {
             let decision = decide(&own, track);
             (job.tracked, job.settings) = (decision.tracked, decision.settings);
             job.warnings.extend(decision.warnings);
+            if job.settings.devices_by_pid {
+                // Its processes will tell; until now it had those that Slurm gave it.
+                job.gpus.clear();
+            }
         }
         let is_epoch = job.tracked && job.is_first_node && job.settings.epoch_by == EpochBy::Step;
         let is_srun_step = step.name.bytes().all(|b| b.is_ascii_digit());

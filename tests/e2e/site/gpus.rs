@@ -246,7 +246,7 @@ fn a_command_without_slurm_has_the_gpus_it_can_see() -> Result<()> {
     fs::write(&config, format!("[node]\nnvml_library = {library:?}\n"))?;
     let track = cluster.dir().join("ct-track");
     fs::copy(artifact::built("ct-node", "ct-track")?, &track)?;
-    let run = |visible: Option<&str>, option: &str, script: &str| -> Result<Value> {
+    let run = |visible: Option<&str>, options: &[&str], script: &str| -> Result<Value> {
         let logs = cluster.home(user).join("carbontracker");
         let _ = fs::remove_dir_all(&logs);
         let config = config.display().to_string();
@@ -254,21 +254,22 @@ fn a_command_without_slurm_has_the_gpus_it_can_see() -> Result<()> {
         if let Some(list) = visible {
             command = command.env("CUDA_VISIBLE_DEVICES", list);
         }
-        let args = ["run", "--config", &config, "-o", option, "--", "sh", "-c", script];
+        let args = [&["run", "--config", &config], options, &["--", "sh", "-c", script]].concat();
         command.args(&args).run()?.success();
         record_in(&logs)
     };
-    let usual = "update_interval:1";
+    let usual = &["--update_interval", "1"];
     is_charged(&plant, &run(None, usual, "sleep 2")?, &[0, 1, 2, 3])?;
     is_charged(&plant, &run(Some("3,1"), usual, "sleep 2")?, &[1, 3])?;
     is_charged(&plant, &run(Some(&uuid(3)), usual, "sleep 2")?, &[0])?;
-    is_charged(&plant, &run(Some(""), usual, "sleep 1")?, &[]).ok();
+    let record = run(Some(""), usual, "sleep 1")?;
+    assert_eq!((gpus(&record).count(), number(&record, "energy_j.gpu")), (0, 0.0), "{record:#}");
     let processes = plant.nvml_dir().join("gpu2/processes");
     fs::write(&processes, "")?;
     fs::set_permissions(&processes, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
     // A child of the command's child uses index 2.
     let script = format!("sh -c 'echo $$ >{}; exec sleep 3'; true", processes.display());
-    let record = run(None, "update_interval:0.2,devices_by_pid:true", &script)?;
+    let record = run(None, &["--update_interval", "0.2", "--devices_by_pid", "true"], &script)?;
     let truth = drawn(&plant, &[2], instant(&record, "start"), instant(&record, "end"))?;
     assert_within(number(&record, "energy_j.gpu"), truth, 0.15, "GPU by process");
     Ok(())
