@@ -207,6 +207,24 @@ mod tests {
     }
 
     #[test]
+    fn slices_that_nobody_holds_idle_for_nobody_and_use_nothing() {
+        let holds = |share| Holding { gpus: vec![(0, share)], ..job(0.1, None) };
+        let situation = Situation {
+            devices: vec![device(Component::Gpu, 170, Some(70.0))],
+            jobs: vec![holds(3.0 / 7.0), holds(2.0 / 7.0)],
+            system_cpu_time: None,
+        };
+        // 70 J idle: 30, 20, and 20 of two free slices; 100 J beyond: 60 and 40.
+        let hybrid = split(&situation, Policy::Hybrid);
+        assert_eq!(hybrid.jobs.iter().map(|j| j.energy.gpu).collect::<Vec<_>>(), [uj(90), uj(60)]);
+        assert_eq!(hybrid.unallocated.energy.gpu, uj(20));
+        // Two jobs that hold all of one GPU have half of it each.
+        let both = Situation { jobs: vec![holds(1.0), holds(1.0)], ..situation };
+        let hybrid = split(&both, Policy::Hybrid);
+        assert_eq!(hybrid.jobs.iter().map(|j| j.energy.gpu).collect::<Vec<_>>(), [uj(85), uj(85)]);
+    }
+
+    #[test]
     fn policy_node_gives_the_whole_node_to_each() {
         let situation = Situation {
             devices: vec![device(Component::Cpu, 100, Some(40.0))],

@@ -70,6 +70,9 @@ fn active_weights(situation: &Situation, shares: &[f64]) -> Weights {
 }
 
 /// Weights of a GPU: its holders', busy or not.
+///
+/// Of a GPU that is held in part, by MIG instances, the idle part of the other slices is nobody's;
+/// what it draws beyond that is its holders', as nobody else can have used it.
 pub(super) fn gpu_weights(jobs: &[Holding], device: usize) -> (Weights, Weights) {
     let share = |job: &Holding| -> f64 {
         job.gpus.iter().filter(|(d, _)| *d == device).map(|(_, s)| s.max(0.0)).sum()

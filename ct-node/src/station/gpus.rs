@@ -198,3 +198,6 @@ fn shares<'a>(
     }
     out
 }
+
+#[cfg(test)]
+mod tests;
