@@ -30,7 +30,7 @@ impl Majors {
             })
         };
         Self {
-            // The name changed with R550.
+            // The latter is the name of older drivers.
             nvidia: major(&["nvidia", "nvidia-frontend"]).unwrap_or(MAJOR_NVIDIA),
             capabilities: major(&["nvidia-caps"]),
         }
@@ -39,8 +39,8 @@ impl Majors {
 
 /// The device files of GPUs that `devices.list` allows; `None` where it allows all.
 ///
-/// A cgroup that was only ever denied single devices shows `a *:* rwm` all the same: Slurm from
-/// 21.08 on does it so, and its list says nothing.
+/// A cgroup that was only ever denied single devices shows `a *:* rwm` all the same: Slurm 22.05
+/// does it so, and its list says nothing.
 pub fn parse_devices_list(text: &str, majors: Majors) -> Option<Vec<DeviceFile>> {
     let mut out = Vec::new();
     for line in text.lines() {

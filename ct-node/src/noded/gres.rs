@@ -59,7 +59,8 @@ fn asker(requests: Sender<()>, shared: Shared) -> GresList {
 fn work(node: &str, inbox: &Receiver<()>, shared: &Shared) {
     loop {
         // A slurmd of one node a host may have been built without the option that names it.
-        let list = list_gpus(&["-G", "-N", node]).or_else(|| list_gpus(&["-G"]));
+        let list =
+            list_gpus("slurmd", &["-G", "-N", node]).or_else(|| list_gpus("slurmd", &["-G"]));
         if list.is_none() {
             log::warn!(
                 "slurmd -G lists no GPU: numbers in SLURM_JOB_GPUS are taken as those of \
@@ -79,8 +80,8 @@ fn work(node: &str, inbox: &Receiver<()>, shared: &Shared) {
 }
 
 /// What slurmd prints with these arguments, where that lists a GPU.
-fn list_gpus(args: &[&str]) -> Option<List> {
-    let mut child = Command::new("slurmd")
+fn list_gpus(slurmd: &str, args: &[&str]) -> Option<List> {
+    let mut child = Command::new(slurmd)
         .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -115,4 +116,39 @@ fn kill_after(mut child: std::process::Child) -> thread::JoinHandle<()> {
             thread::sleep(Duration::from_millis(10));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_job_waits_for_the_first_answer_and_no_later_one_does() {
+        let shared: Shared = Arc::default();
+        let (requests, inbox) = channel();
+        let mut ask = asker(requests, Arc::clone(&shared));
+        let start = Instant::now();
+        assert!(ask(false).is_empty());
+        assert!(start.elapsed() >= FIRST_ANSWER);
+        let start = Instant::now();
+        assert!(ask(false).is_empty());
+        assert!(start.elapsed() < FIRST_ANSWER, "waited twice");
+        let list = vec![vec![DeviceFile::Nvidia(3)]];
+        *shared.0.lock().unwrap() = Some(list.clone());
+        assert_eq!(ask(false), list);
+        // That slurmd was started is passed on, and the list of before stands until the answer.
+        assert!(inbox.try_recv().is_err());
+        assert_eq!(ask(true), list);
+        assert!(inbox.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_slurmd_that_is_not_there_lists_nothing() {
+        assert_eq!(list_gpus("no-such-slurmd", &["-G"]), None);
+        let line = "slurmd: Gres Name=gpu Count=1 File=/dev/nvidia4 (null)";
+        // It answers on standard error.
+        let script = format!("echo '{line}' >&2");
+        assert_eq!(list_gpus("sh", &["-c", &script]), Some(vec![vec![DeviceFile::Nvidia(4)]]));
+        assert_eq!(list_gpus("true", &[]), None);
+    }
 }

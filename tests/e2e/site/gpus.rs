@@ -93,7 +93,22 @@ fn jobs_are_charged_their_own_gpus_where_every_number_differs() -> Result<()> {
     let record = &site.wait_for_records(neighbour, 1)?[0];
     assert_eq!(record["tracked"], false);
     is_charged(plant, record, &[2, 0])?;
-    jobs_by_their_processes(&site)
+    jobs_by_their_processes(&site)?;
+    slurmd_with_another_list(&site)
+}
+
+/// gres.conf is turned round and slurmd started again: gres 0 is the file 2 then, index 1.
+fn slurmd_with_another_list(site: &Site) -> Result<()> {
+    let cluster = &site.cluster;
+    let conf = cluster.conf_dir().join("gres.conf");
+    let lines = fs::read_to_string(&conf)?;
+    let turned: Vec<&str> = lines.lines().rev().collect();
+    fs::write(&conf, turned.join("\n") + "\n")?;
+    cluster.restart_slurmd(1)?;
+    cluster.resume_nodes()?;
+    let job = cluster.sbatch(cluster.user(1), "#!/bin/sh\n#SBATCH -c1 --gres=gpu:1\nsleep 2\n")?;
+    completed(cluster, job);
+    is_charged(&site.plants[0], &site.wait_for_records(job, 1)?[0], &[1])
 }
 
 /// Two jobs without gres, whose processes use GPU 1: the first alone for a while, then both.
