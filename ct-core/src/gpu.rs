@@ -200,10 +200,10 @@ impl<'a> Machine<'a> {
 
     fn by_file(self, file: DeviceFile) -> Option<usize> {
         let is_it = |d: &Device| match file {
-            DeviceFile::Nvidia(n) => is_nvidia(d) && d.minor == Some(n),
-            // card0 and renderD128 are one GPU.
+            DeviceFile::Nvidia(n) => maker(d) != Maker::Other && d.minor == Some(n),
+            // card0 and renderD128 are one GPU, and so is Cray's accel0.
             DeviceFile::Render(n) => {
-                !is_nvidia(d) && d.minor.is_some_and(|m| m == n || (n < 128 && m == n + 128))
+                maker(d) != Maker::Nvidia && d.minor.is_some_and(|m| m % 128 == n % 128)
             }
             DeviceFile::Capability(_) => false,
         };
@@ -259,8 +259,22 @@ fn is_uuid(word: &str) -> bool {
     word.starts_with("GPU-") || word.starts_with("MIG-")
 }
 
-fn is_nvidia(device: &Device) -> bool {
-    device.method.starts_with("nvml")
+/// Whose driver counts a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Maker {
+    Nvidia,
+    /// AMD or Intel.
+    Other,
+    /// A meter of the node that does not say.
+    Unknown,
+}
+
+fn maker(device: &Device) -> Maker {
+    match device.method.as_str() {
+        "hwmon" => Maker::Other,
+        method if method.starts_with("nvml") => Maker::Nvidia,
+        _ => Maker::Unknown,
+    }
 }
 
 #[cfg(test)]

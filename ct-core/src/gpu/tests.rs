@@ -236,6 +236,18 @@ fn gpus_of_other_makers_have_their_own_variables_and_files() {
     let both = Claim { job_gpus: Some("1"), cuda: Some("0"), rocr: Some("0"), ..Claim::default() };
     assert_eq!(resolve(&node, both), "amd-128");
     assert_eq!(resolve(&node, Claim { job_gpus: Some("0"), ..Claim::default() }), "amd-129");
+    // A counter of the node's, which does not say whose GPU it is.
+    node.devices.retain(|d| d.method == "rapl");
+    node.devices.push(Device {
+        minor: Some(1),
+        index: Some(1),
+        ..Device::new(Component::Gpu, "accel1", "pm_counters:accel1", "pm_counters")
+    });
+    for file in [DeviceFile::Render(129), DeviceFile::Nvidia(1)] {
+        node.gres = vec![vec![file]];
+        let claim = Claim { job_gpus: Some("0"), ..Claim::default() };
+        assert_eq!(resolve(&node, claim), "pm_counters:accel1", "{file:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Claim, Found, Machine, is_nvidia, is_uuid, words};
+use super::{Claim, Found, Machine, Maker, is_uuid, maker, words};
 
 const CUDA: &str = "CUDA_VISIBLE_DEVICES";
 const ROCR: &str = "ROCR_VISIBLE_DEVICES";
@@ -16,7 +16,8 @@ pub(super) fn find(
 ) -> BTreeSet<Found> {
     let mut found = BTreeSet::new();
     for (name, list) in [(CUDA, claim.cuda), (ROCR, claim.rocr), (ZE, claim.ze)] {
-        let order = in_order(machine, claim, name == CUDA);
+        let maker = if name == CUDA { Maker::Nvidia } else { Maker::Other };
+        let order = in_order(machine, claim, maker);
         for word in list.into_iter().flat_map(words) {
             // As in CUDA, -1 ends the list.
             if word.starts_with("-1") {
@@ -52,8 +53,9 @@ pub(super) fn find(
 
 /// GPUs in the order in which a program in the job counts them: of the driver, without those that
 /// the job's cgroup hides.
-fn in_order(machine: Machine<'_>, claim: &Claim<'_>, nvidia: bool) -> Vec<usize> {
-    let mut gpus: Vec<_> = machine.gpus().filter(|(_, d)| is_nvidia(d) == nvidia).collect();
+fn in_order(machine: Machine<'_>, claim: &Claim<'_>, of: Maker) -> Vec<usize> {
+    let is_of = |d| maker(d) == of || maker(d) == Maker::Unknown;
+    let mut gpus: Vec<_> = machine.gpus().filter(|(_, d)| is_of(d)).collect();
     gpus.sort_by_key(|(place, d)| (d.index.or(d.minor).unwrap_or(u32::MAX), *place));
     let allowed = claim.allowed.map(|files| machine.by_files(files));
     let is_seen = |device: &usize| {
@@ -82,7 +84,10 @@ fn by_word(
 }
 
 fn has_models(machine: Machine<'_>) -> bool {
-    let names: BTreeSet<&str> =
-        machine.gpus().filter(|(_, d)| is_nvidia(d)).map(|(_, d)| d.name.as_str()).collect();
+    let names: BTreeSet<&str> = machine
+        .gpus()
+        .filter(|(_, d)| maker(d) == Maker::Nvidia)
+        .map(|(_, d)| d.name.as_str())
+        .collect();
     names.len() > 1
 }

@@ -13,8 +13,8 @@ pub use power::NvmlPower;
 use std::path::Path;
 use std::sync::Arc;
 
-use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::{Device as Gpu, Nvml};
 
 use super::{Device, GpuProcess, Partition, ReadError, Source};
 use crate::energy::Component;
@@ -23,14 +23,18 @@ use crate::energy::Component;
 pub struct NvmlGpus {
     nvml: Arc<Nvml>,
     devices: Vec<Device>,
-    /// UUIDs of all GPUs, with those whose power is integrated.
-    all: Vec<String>,
+    /// UUIDs and indices of all GPUs, with those whose power is integrated.
+    all: Vec<(String, u32)>,
 }
 
 impl NvmlGpus {
     /// Whether there is any GPU, with a counter or without.
     pub fn has_gpus(&self) -> bool {
         !self.all.is_empty()
+    }
+
+    fn gpu(&self, id: &str, index: u32) -> Option<Gpu<'_>> {
+        handle(&self.nvml, id, index).ok()
     }
 }
 
@@ -76,7 +80,11 @@ pub fn discover(library: Option<&Path>) -> Discovery {
             }
         }
     }
-    let all = counted.iter().chain(&powered).map(|d: &Device| d.id.clone()).collect();
+    let all = counted
+        .iter()
+        .chain(&powered)
+        .map(|d: &Device| (d.id.clone(), d.index.unwrap_or(0)))
+        .collect();
     if !powered.is_empty() {
         match NvmlPower::start(Arc::clone(&nvml), powered) {
             Ok(source) => found.powered = Some(source),
@@ -111,6 +119,13 @@ fn describe(nvml: &Nvml, index: u32) -> Result<Device, NvmlError> {
     })
 }
 
+/// A GPU by its index, as long as that is its index: a search by UUID asks every GPU who it is, and
+/// fails for all of them where one has fallen off the bus.
+fn handle<'nvml>(nvml: &'nvml Nvml, id: &str, index: u32) -> Result<Gpu<'nvml>, NvmlError> {
+    let gpu = nvml.device_by_index(index)?;
+    if gpu.uuid()? == id { Ok(gpu) } else { nvml.device_by_uuid(id) }
+}
+
 fn driver_error(device: &str, error: &NvmlError) -> ReadError {
     ReadError::Driver { device: device.to_owned(), message: error.to_string() }
 }
@@ -122,8 +137,7 @@ impl Source for NvmlGpus {
 
     fn read(&mut self) -> Vec<Result<u64, ReadError>> {
         let read = |device: &Device| {
-            self.nvml
-                .device_by_uuid(device.id.as_str())
+            handle(&self.nvml, &device.id, device.index.unwrap_or(0))
                 .and_then(|gpu| gpu.total_energy_consumption())
                 .map_err(|e| driver_error(&device.id, &e))
         };
@@ -131,10 +145,12 @@ impl Source for NvmlGpus {
     }
 
     fn partitions(&mut self) -> Vec<Partition> {
-        self.all.iter().flat_map(|id| instances::partitions(&self.nvml, id)).collect()
+        let gpus = self.all.iter().filter_map(|(id, index)| Some((id, self.gpu(id, *index)?)));
+        gpus.flat_map(|(id, gpu)| instances::partitions(&gpu, id)).collect()
     }
 
     fn processes(&mut self) -> Vec<GpuProcess> {
-        self.all.iter().flat_map(|id| instances::processes(&self.nvml, id)).collect()
+        let gpus = self.all.iter().filter_map(|(id, index)| Some((id, self.gpu(id, *index)?)));
+        gpus.flat_map(|(id, gpu)| instances::processes(&gpu, id)).collect()
     }
 }

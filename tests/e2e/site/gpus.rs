@@ -279,6 +279,22 @@ fn a_command_without_slurm_has_the_gpus_it_can_see() -> Result<()> {
     is_charged(&plant, &run(Some(&uuid(3)), usual, "sleep 2")?, &[0])?;
     let record = run(Some(""), usual, "sleep 1")?;
     assert_eq!((gpus(&record).count(), number(&record, "energy_j.gpu")), (0, 0.0), "{record:#}");
+    // Index 0 falls off the bus in the middle: the others are counted on.
+    let lost = plant.nvml_dir().join("gpu0");
+    fs::set_permissions(&lost, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    let script = format!("sleep 1; echo 15 >{0}/error; sleep 2; rm {0}/error", lost.display());
+    let record = run(Some("1"), usual, &script)?;
+    is_charged(&plant, &record, &[1])?;
+    let script = format!("sleep 1; echo 15 >{0}/error; sleep 2", lost.display());
+    let record = run(Some("0,1"), usual, &script)?;
+    fs::remove_file(lost.join("error"))?;
+    let end = instant(&record, "start") + Duration::from_secs(1);
+    let of_lost = drawn(&plant, &[0], instant(&record, "start"), end)?;
+    let truth = drawn(&plant, &[1], instant(&record, "start"), instant(&record, "end"))?;
+    let charged = number(&record, "energy_j.gpu");
+    assert!((truth * 0.99..truth * 1.01 + of_lost * 1.2).contains(&charged), "{record:#}");
+    assert!(number(&record, "coverage") < 0.9, "{record:#}");
+    assert!(record["warnings"].to_string().contains(&uuid(3)), "{record:#}");
     let processes = plant.nvml_dir().join("gpu2/processes");
     fs::write(&processes, "")?;
     fs::set_permissions(&processes, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;

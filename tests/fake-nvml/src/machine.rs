@@ -74,8 +74,10 @@ pub(crate) enum Target {
 
 impl Target {
     pub(crate) fn by_uuid(uuid: &str) -> Result<Self, Status> {
-        if let Ok(gpu) = Gpu::by_uuid(uuid) {
-            return Ok(Self::Gpu(gpu));
+        match Gpu::by_uuid(uuid) {
+            Ok(gpu) => return Ok(Self::Gpu(gpu)),
+            Err(Status::NOT_FOUND) => {}
+            Err(status) => return Err(status),
         }
         let gpus = (0..n_gpus()?).map(|index| Gpu { index });
         let instance = |gpu: Gpu| {
@@ -136,9 +138,13 @@ impl Gpu {
     }
 
     pub(crate) fn by_uuid(uuid: &str) -> Result<Self, Status> {
-        let mut gpus = (0..n_gpus()?).map(|index| Self { index });
-        // A GPU that answers nothing, not even who it is, is not the one.
-        gpus.find(|gpu| gpu.text("uuid").is_ok_and(|t| t == uuid)).ok_or(Status::NOT_FOUND)
+        for gpu in (0..n_gpus()?).map(|index| Self { index }) {
+            // As in nvml.h: an error where any of them has fallen off the bus.
+            if gpu.text("uuid")? == uuid {
+                return Ok(gpu);
+            }
+        }
+        Err(Status::NOT_FOUND)
     }
 
     pub(crate) fn index(self) -> u32 {

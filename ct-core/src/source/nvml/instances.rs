@@ -3,28 +3,25 @@
 //! A GPU that does not answer has none: that its counter does not answer either is reported by the
 //! reading of it.
 
+use nvml_wrapper::Device as Gpu;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
-use nvml_wrapper::{Device as Gpu, Nvml};
 
 use crate::source::{GpuProcess, Partition};
 
 /// The MIG instances of the GPU, in NVML's order; none where MIG is off.
-pub(super) fn partitions(nvml: &Nvml, id: &str) -> Vec<Partition> {
+pub(super) fn partitions(gpu: &Gpu<'_>, id: &str) -> Vec<Partition> {
     let partition = |gpu: &Gpu<'_>| {
         let slices = slices(gpu)?;
         Ok::<_, NvmlError>((gpu.uuid()?, slices))
     };
-    let of_gpu = nvml.device_by_uuid(id).and_then(|gpu| {
-        let n_slices = gpu.mig_device_count()?;
-        let found = instances(&gpu)?.iter().filter_map(|mig| partition(mig).ok()).collect();
-        Ok::<(u32, Vec<(String, u32)>), NvmlError>((n_slices, found))
-    });
-    let Ok((n_slices, found)) = of_gpu else { return Vec::new() };
+    let Ok(instances) = instances(gpu) else { return Vec::new() };
+    let n_slices = gpu.mig_device_count().unwrap_or(0);
+    let found = instances.iter().filter_map(|mig| partition(mig).ok());
     let share = |slices: u32| (f64::from(slices) / f64::from(n_slices.max(1))).min(1.0);
     let partition =
         |(uuid, slices)| Partition { uuid, device_id: id.to_owned(), share: share(slices) };
-    found.into_iter().map(partition).collect()
+    found.map(partition).collect()
 }
 
 /// Compute slices of an instance: several compute instances divide the slices of a GPU instance.
@@ -46,11 +43,10 @@ fn instances<'nvml>(gpu: &Gpu<'nvml>) -> Result<Vec<Gpu<'nvml>>, NvmlError> {
 }
 
 /// The processes that have a context on the GPU, each once an instance.
-pub(super) fn processes(nvml: &Nvml, id: &str) -> Vec<GpuProcess> {
-    let Ok(gpu) = nvml.device_by_uuid(id) else { return Vec::new() };
-    let instances = instances(&gpu).unwrap_or_default();
+pub(super) fn processes(gpu: &Gpu<'_>, id: &str) -> Vec<GpuProcess> {
+    let instances = instances(gpu).unwrap_or_default();
     if instances.is_empty() {
-        return of_handle(&gpu, id, None);
+        return of_handle(gpu, id, None);
     }
     let of_instance = |mig: &Gpu<'_>| of_handle(mig, id, mig.uuid().ok());
     instances.iter().flat_map(of_instance).collect()
