@@ -55,6 +55,12 @@ impl Node {
         node
     }
 
+    /// The same where Slurm knows of no GPU.
+    fn unmanaged(mut self) -> Self {
+        self.gres.clear();
+        self
+    }
+
     fn machine(&self) -> Machine<'_> {
         Machine {
             devices: &self.devices,
@@ -102,7 +108,7 @@ fn the_four_numbers_of_each_gpu_differ() {
 
 #[test]
 fn whole_gpus_by_table() {
-    let node = Node::new();
+    let (node, unmanaged) = (Node::new(), Node::new().unmanaged());
     let allowed = [DeviceFile::Nvidia(3), DeviceFile::Nvidia(0)];
     let other = [DeviceFile::Nvidia(1)];
     // SLURM_JOB_GPUS, SLURM_STEP_GPUS, CUDA_VISIBLE_DEVICES, cgroup, GPUs, warnings.
@@ -146,15 +152,26 @@ fn whole_gpus_by_table() {
     ] {
         let claim =
             Claim { job_gpus: job, step_gpus: step, cuda, allowed: cgroup, ..Claim::default() };
-        let (held, warnings) = node.resolve(&claim);
+        let is_slurms = claim.numbers().is_some();
+        let (held, warnings) = if is_slurms { &node } else { &unmanaged }.resolve(&claim);
         assert_eq!(held, expected, "{claim:?}: {warnings:?}");
         assert_eq!(warnings.len(), n_warnings, "{claim:?}: {warnings:?}");
     }
 }
 
 #[test]
+fn a_gpu_that_slurm_manages_is_not_had_by_setting_a_variable() {
+    let mut node = Node::new();
+    // All but GPU-abcd-4, /dev/nvidia1.
+    node.gres.remove(0);
+    let claim = Claim { cuda: Some("0,GPU-abcd-4"), ..Claim::default() };
+    let (held, warnings) = node.resolve(&claim);
+    assert_eq!((held.as_str(), warnings.len()), ("GPU-abcd-4", 1), "{warnings:?}");
+}
+
+#[test]
 fn instances_by_table() {
-    let node = Node::with_mig();
+    let (node, unmanaged) = (Node::with_mig(), Node::with_mig().unmanaged());
     // Instances 1, 3 and 10 are those of 3, 2 and 1 slices; gres 4, 5 and 3 in the order made.
     let two = [12, 13, 90, 91].map(DeviceFile::Capability);
     let two: Vec<_> = two.into_iter().chain([DeviceFile::Nvidia(0)]).collect();
@@ -185,7 +202,7 @@ fn instances_by_table() {
         (Some("3"), None, Some(&no_right[..]), "", 1),
     ] {
         let claim = Claim { job_gpus: job, cuda, allowed: cgroup, ..Claim::default() };
-        let (held, warnings) = node.resolve(&claim);
+        let (held, warnings) = if job.is_some() { &node } else { &unmanaged }.resolve(&claim);
         assert_eq!(held, expected, "{claim:?}: {warnings:?}");
         assert_eq!(warnings.len(), n_warnings, "{claim:?}: {warnings:?}");
     }
@@ -200,6 +217,7 @@ fn an_instance_without_capability_files_is_known_by_its_uuid_alone() {
     let (held, warnings) = node.resolve(&Claim { cuda: None, ..claim });
     assert_eq!((held.as_str(), warnings.len()), ("", 1), "the GPU is not held whole");
     // A driver before R470: its UUIDs are the old names.
+    node.gres.clear();
     node.partitions[1].uuid = "MIG-GPU-cccc-3/3/0".to_owned();
     let claim = Claim { cuda: Some("MIG-GPU-cccc-3/3/0"), ..Claim::default() };
     assert_eq!(node.resolve(&claim), ("GPU-cccc-3*2".to_owned(), vec![]));
@@ -223,7 +241,7 @@ fn numbers_are_those_of_device_files_where_slurmds_list_is_not_known() {
 
 #[test]
 fn gpus_of_other_makers_have_their_own_variables_and_files() {
-    let mut node = Node::new();
+    let mut node = Node::new().unmanaged();
     let resolve = |node: &Node, claim| node.resolve(&claim).0;
     let rocr = |list| Claim { rocr: Some(list), ..Claim::default() };
     assert_eq!(resolve(&node, rocr("0")), "amd-128");
@@ -252,7 +270,7 @@ fn gpus_of_other_makers_have_their_own_variables_and_files() {
 
 #[test]
 fn indices_on_a_node_with_several_models_are_said_to_be_unsure() {
-    let mut node = Node::new();
+    let mut node = Node::new().unmanaged();
     node.devices[1].name = "T4".to_owned();
     let claim = Claim { cuda: Some("0"), ..Claim::default() };
     let (held, warnings) = node.resolve(&claim);

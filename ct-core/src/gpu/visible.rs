@@ -1,5 +1,6 @@
 //! GPUs by the variables that programs read: `CUDA_VISIBLE_DEVICES`, `ROCR_VISIBLE_DEVICES`,
-//! `ZE_AFFINITY_MASK`. Asked only where Slurm has given a job no GPUs.
+//! `ZE_AFFINITY_MASK`. Asked only where Slurm has given a job no GPUs, and believed only of GPUs that
+//! Slurm does not manage: anybody can write them, and a neighbour would pay less.
 
 use std::collections::BTreeSet;
 
@@ -37,13 +38,19 @@ pub(super) fn find(
              CUDA's only with CUDA_DEVICE_ORDER=PCI_BUS_ID"
         ));
     }
+    let managed: BTreeSet<usize> =
+        machine.gres.iter().flat_map(|files| machine.by_files(files)).map(|f| f.device).collect();
     let allowed = claim.allowed.map(|files| machine.by_files(files));
     found.retain(|one| {
+        let uuid = &machine.devices[one.device].id;
+        if managed.contains(&one.device) {
+            warnings.push(format!("{uuid} is asked for but not given by Slurm; not included"));
+            return false;
+        }
         let is_allowed = allowed.as_ref().is_none_or(|all| {
             all.contains(one) || all.contains(&Found { partition: None, ..*one })
         });
         if !is_allowed {
-            let uuid = &machine.devices[one.device].id;
             warnings.push(format!("{uuid} is visible but not allowed by the job's cgroup"));
         }
         is_allowed

@@ -143,6 +143,8 @@ fn gpus_of_steps_are_the_jobs_together_where_the_job_has_no_list() {
 #[test]
 fn the_first_steps_gpus_were_the_jobs_from_its_start() {
     let mut bench = Bench::new();
+    // Slurm knows only of the file 0, GPU-1.
+    bench.station.number_gpus_with(Box::new(|_| vec![vec![DeviceFile::Nvidia(0)]]));
     bench.station.job_start(facts(1));
     bench.meters.lock().unwrap().counters = [7000; 3];
     bench.step(JobFacts { cuda_visible_devices: some("GPU-0"), ..facts(1) }, "batch");
