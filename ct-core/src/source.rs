@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod cpu_model;
 pub mod gpu_files;
 pub mod processes;
+pub mod integrator;
 pub mod procfs;
 pub mod rapl;
 pub mod worker;
