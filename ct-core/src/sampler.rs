@@ -84,7 +84,7 @@ impl Sampler {
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
         let found = rapl::discover(&config.path.sysfs);
         problems.extend(found.problems.iter().map(ToString::to_string));
-        let (rapl, unopened) = rapl::Rapl::open(&found.domains);
+        let (rapl, unopened) = rapl::open(&found.domains);
         problems.extend(unopened.iter().map(ToString::to_string));
         let has_cpu = rapl.devices().iter().any(|d| d.component == crate::energy::Component::Cpu);
         if !rapl.devices().is_empty() {

@@ -8,7 +8,12 @@ pub mod cgroup;
 pub mod cpu_model;
 pub mod gpu_files;
 pub mod processes;
+pub mod drm;
+pub mod hwmon;
 pub mod integrator;
+pub mod ipmi;
+pub mod perf;
+pub mod pm_counters;
 pub mod procfs;
 pub mod rapl;
 pub mod worker;
@@ -20,14 +25,15 @@ mod error;
 mod file;
 
 pub use error::ReadError;
-pub use file::CounterFile;
+pub use file::{CounterFile, Counters};
 
 use crate::energy::Component;
 
 /// One device that a meter counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// What it is.
+    /// What it is. A counter of [`Component::Rest`] counts the whole node: the sampler takes the
+    /// other devices off it.
     pub component: Component,
     /// Its name in logs: `cpu:0`, `dram:0`, or the GPU's model.
     pub name: String,
@@ -41,6 +47,8 @@ pub struct Device {
     pub modulus: Option<u64>,
     /// Whether the counter goes on when we do not run, so that a gap can be booked from it.
     pub outlives_us: bool,
+    /// More than it can draw, in W: what a counter says beyond that is not believed.
+    pub max_power_w: u32,
     /// Number of a GPU's device file: N of `/dev/nvidiaN`, of `/dev/dri/renderDN`.
     pub minor: Option<u32>,
     /// Place of a GPU in its driver's own order, from 0: the NVML index.
@@ -60,10 +68,20 @@ impl Device {
             unit_uj: 1,
             modulus: None,
             outlives_us: true,
+            max_power_w: max_power_w(component),
             minor: None,
             index: None,
             package: None,
         }
+    }
+}
+
+/// More than one device of a kind draws; METHOD.md, "Faults of meters", has the sources.
+fn max_power_w(component: Component) -> u32 {
+    match component {
+        Component::Cpu | Component::Dram => 1000,
+        Component::Gpu => 3000,
+        Component::Rest => 30_000,
     }
 }
 
@@ -93,6 +111,12 @@ pub struct GpuProcess {
 pub trait Source: Send {
     /// What it counts; the same devices in the same order for its whole life.
     fn devices(&self) -> &[Device];
+
+    /// Begins a reading where that takes no time, and says whether it did: [`Source::read`] then
+    /// waits for it. So meters that take their time take it together.
+    fn ask(&mut self) -> bool {
+        false
+    }
 
     /// Reads the raw counter of each device, in the order of [`Source::devices`].
     fn read(&mut self) -> Vec<Result<u64, ReadError>>;

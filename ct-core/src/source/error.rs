@@ -38,6 +38,33 @@ pub enum ReadError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is gone, and the one in its place cannot be opened.
+    #[error(
+        "energy counter {} vanished and cannot be opened again: {source}; restart ct-noded",
+        path.display()
+    )]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A counter does not say what a meter needs.
+    #[error("{} is {text:?}, expected {expected}", path.display())]
+    Unexpected {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        text: String,
+        /// What would be understood.
+        expected: &'static str,
+    },
+    /// The meter began anew: what it counted before has nothing to do with what it counts now.
+    #[error("{meter} started anew")]
+    Restarted {
+        /// The meter.
+        meter: String,
+    },
     /// A library or driver says no.
     #[error("{device}: {message}")]
     Driver {
