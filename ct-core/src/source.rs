@@ -49,6 +49,8 @@ pub struct Device {
     pub outlives_us: bool,
     /// More than it can draw, in W: what a counter says beyond that is not believed.
     pub max_power_w: u32,
+    /// Whether it is power that is integrated: the energy of a time in which it failed is lost.
+    pub is_integrated: bool,
     /// Number of a GPU's device file: N of `/dev/nvidiaN`, of `/dev/dri/renderDN`.
     pub minor: Option<u32>,
     /// Place of a GPU in its driver's own order, from 0: the NVML index.
@@ -69,6 +71,7 @@ impl Device {
             modulus: None,
             outlives_us: true,
             max_power_w: max_power_w(component),
+            is_integrated: false,
             minor: None,
             index: None,
             package: None,
@@ -114,7 +117,7 @@ pub trait Source: Send {
 
     /// Begins a reading where that takes no time, and says whether it did: [`Source::read`] then
     /// waits for it. So meters that take their time take it together.
-    fn ask(&mut self) -> bool {
+    fn begin(&mut self) -> bool {
         false
     }
 

@@ -33,7 +33,11 @@ pub fn discover(sysfs: &Path) -> Vec<Gpu> {
         name.strip_prefix("card").is_some_and(|n| n.parse::<u32>().is_ok())
     };
     let cards = entries(&sysfs.join("class/drm")).into_iter().filter(is_card);
-    cards.filter_map(|card| find_gpu(&card.join("device"))).collect()
+    let mut gpus: Vec<Gpu> = cards.filter_map(|card| find_gpu(&card.join("device"))).collect();
+    for (index, gpu) in gpus.iter_mut().enumerate() {
+        gpu.device.index = u32::try_from(index).ok();
+    }
+    gpus
 }
 
 fn find_gpu(dir: &Path) -> Option<Gpu> {

@@ -68,12 +68,12 @@ pub fn discover(sysfs: &Path) -> Discovery {
 }
 
 fn read_sensor(dir: &Path) -> Result<Option<PowerSensor>, ReadError> {
-    if read_line(&dir.join("name")).unwrap_or_default() != "power_meter" {
-        return Ok(None);
-    }
-    // The driver keeps its files beside the ACPI device, not in hwmon's own directory.
+    // Until Linux 6.14 the driver kept its files with the ACPI device, not in hwmon's own directory.
     let at = [dir.join("device"), dir.to_owned()];
-    let Some(dir) = at.iter().find(|d| d.join("power1_oem_info").exists()) else {
+    let is_power_meter =
+        |d: &&PathBuf| read_line(&d.join("name")).is_ok_and(|n| n == "power_meter");
+    let is_labelled = |d: &&PathBuf| d.join("power1_oem_info").exists();
+    let (Some(_), Some(dir)) = (at.iter().find(is_power_meter), at.iter().find(is_labelled)) else {
         return Ok(None);
     };
     let label = read_line(&dir.join("power1_oem_info"))?;

@@ -78,10 +78,10 @@ impl Integrator {
         step: Duration,
         meters: Vec<(Device, Sensor)>,
     ) -> std::io::Result<Self> {
-        let (devices, mut sensors): (Vec<Device>, Vec<Sensor>) = meters
-            .into_iter()
-            .map(|(device, sensor)| (Device { unit_uj: 1, outlives_us: false, ..device }, sensor))
-            .unzip();
+        let integrated =
+            |device| Device { unit_uj: 1, outlives_us: false, is_integrated: true, ..device };
+        let (devices, mut sensors): (Vec<Device>, Vec<Sensor>) =
+            meters.into_iter().map(|(device, sensor)| (integrated(device), sensor)).unzip();
         let longest = PATIENCE.max(step * 3);
         let first = sensors.iter_mut().map(read).map(|(at, p)| Integral::new(at, p, longest));
         let integrals = Arc::new(Mutex::new(first.collect()));

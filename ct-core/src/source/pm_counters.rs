@@ -48,7 +48,11 @@ fn describe(file: PathBuf) -> Option<Counter> {
         accelerator => {
             let number =
                 accelerator.strip_prefix("accel")?.strip_suffix("_energy")?.parse().ok()?;
-            Device { minor: Some(number), ..of(Component::Gpu, &format!("accel{number}")) }
+            Device {
+                minor: Some(number),
+                index: Some(number),
+                ..of(Component::Gpu, &format!("accel{number}"))
+            }
         }
     };
     Some(Counter { device: Device { unit_uj: 1_000_000, ..device }, file })

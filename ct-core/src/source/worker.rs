@@ -2,12 +2,14 @@
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Device, GpuProcess, Partition, ReadError, Source};
 
 /// How long a meter may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one may take that did not answer in time before, until it has.
+const BRIEF: Duration = Duration::from_millis(50);
 
 type Readings = Vec<Result<u64, ReadError>>;
 
@@ -26,15 +28,20 @@ enum Reply {
 /// A source whose readings come from its own thread.
 ///
 /// A reading that is not there within the patience is reported as [`ReadError::Silent`]; until the
-/// thread answers that request, the meter is set aside: it is looked at, not waited for. Partitions
-/// and processes that are not there in time are those of the last answer.
+/// thread answers that request, the meter is set aside: it is looked at, not waited for, and then
+/// waited for briefly until it answers in time again. Partitions and processes that are not there in
+/// time are those of the last answer.
 pub struct Worker {
     name: String,
     devices: Vec<Device>,
     requests: SyncSender<Request>,
     replies: Receiver<Reply>,
     patience: Duration,
+    /// When the answer that is awaited was asked for.
+    asked: Option<Instant>,
+    /// Whether an answer that was given up is still to come.
     is_owed: bool,
+    is_slow: bool,
     partitions: Vec<Partition>,
     processes: Vec<GpuProcess>,
 }
@@ -66,22 +73,35 @@ impl Worker {
             requests,
             replies,
             patience,
+            asked: None,
             is_owed: false,
+            is_slow: false,
             partitions: Vec::new(),
             processes: Vec::new(),
         })
     }
 
-    /// The thread's answer, if it comes in time.
-    fn ask(&mut self, request: Request) -> Option<Reply> {
+    /// Asks, unless an earlier answer is still to come.
+    fn ask(&mut self, request: Request) -> bool {
         if self.is_owed {
             // The late answer is of an earlier instant; a fresh one is asked for after it.
-            self.replies.try_recv().ok()?;
+            if self.replies.try_recv().is_err() {
+                return false;
+            }
             self.is_owed = false;
         }
-        self.requests.send(request).ok()?;
-        let reply = self.replies.recv_timeout(self.patience);
+        let is_sent = self.requests.send(request).is_ok();
+        self.asked = is_sent.then(Instant::now);
+        is_sent
+    }
+
+    /// The answer to what was asked, if it comes in time.
+    fn answer(&mut self) -> Option<Reply> {
+        let asked = self.asked.take()?;
+        let patience = if self.is_slow { BRIEF.min(self.patience) } else { self.patience };
+        let reply = self.replies.recv_timeout(patience.saturating_sub(asked.elapsed()));
         self.is_owed = matches!(reply, Err(RecvTimeoutError::Timeout));
+        self.is_slow = self.is_owed;
         reply.ok()
     }
 
@@ -104,22 +124,31 @@ impl Source for Worker {
         &self.devices
     }
 
+    fn begin(&mut self) -> bool {
+        self.ask(Request::Read)
+    }
+
     fn read(&mut self) -> Readings {
-        match self.ask(Request::Read) {
+        if self.asked.is_none() {
+            self.begin();
+        }
+        match self.answer() {
             Some(Reply::Readings(readings)) => readings,
             _ => self.silent(),
         }
     }
 
     fn partitions(&mut self) -> Vec<Partition> {
-        if let Some(Reply::Partitions(partitions)) = self.ask(Request::Partitions) {
+        self.ask(Request::Partitions);
+        if let Some(Reply::Partitions(partitions)) = self.answer() {
             self.partitions = partitions;
         }
         self.partitions.clone()
     }
 
     fn processes(&mut self) -> Vec<GpuProcess> {
-        if let Some(Reply::Processes(processes)) = self.ask(Request::Processes) {
+        self.ask(Request::Processes);
+        if let Some(Reply::Processes(processes)) = self.answer() {
             self.processes = processes;
         }
         self.processes.clone()
@@ -166,6 +195,56 @@ mod tests {
             worker.read().remove(0).ok()
         });
         assert_eq!(answer, Some(3));
+    }
+
+    /// A meter that takes its time, and how long it takes from now on.
+    struct Slow(Arc<Mutex<Duration>>, [Device; 1]);
+
+    impl Source for Slow {
+        fn devices(&self) -> &[Device] {
+            &self.1
+        }
+        fn read(&mut self) -> Readings {
+            let pause = *self.0.lock().unwrap();
+            thread::sleep(pause);
+            vec![Ok(1)]
+        }
+    }
+
+    fn slow(ms: u64, patience_ms: u64) -> (Worker, Arc<Mutex<Duration>>) {
+        let pause = Arc::new(Mutex::new(Duration::from_millis(ms)));
+        let device = Device::new(Component::Gpu, "g", "g", "m");
+        let source = Box::new(Slow(Arc::clone(&pause), [device]));
+        (Worker::spawn("slow", source, Duration::from_millis(patience_ms)).unwrap(), pause)
+    }
+
+    #[test]
+    fn meters_that_were_all_asked_take_their_time_together() {
+        let mut workers = [slow(200, 2000).0, slow(200, 2000).0, slow(200, 2000).0];
+        let start = Instant::now();
+        assert!(workers.iter_mut().all(Source::begin));
+        assert!(workers.iter_mut().all(|w| w.read()[0].is_ok()));
+        assert!(start.elapsed() < Duration::from_millis(550), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn a_meter_that_stays_too_slow_is_waited_for_once() {
+        let (mut worker, pause) = slow(400, 300);
+        assert!(worker.read()[0].is_err());
+        for _ in 0..4 {
+            thread::sleep(Duration::from_millis(150));
+            let start = Instant::now();
+            assert!(worker.read()[0].is_err());
+            assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+        }
+        *pause.lock().unwrap() = Duration::ZERO;
+        assert!((0..100).any(|_| {
+            thread::sleep(Duration::from_millis(20));
+            worker.read()[0].is_ok()
+        }));
+        // Taken back, it may take its time again.
+        *pause.lock().unwrap() = Duration::from_millis(150);
+        assert!(worker.read()[0].is_ok());
     }
 
     #[test]
