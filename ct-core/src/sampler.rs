@@ -1,7 +1,12 @@
 //! Reads all meters at one instant and differences them.
 //!
-//! Owns the sources. A device that does not answer contributes nothing to this interval and is
-//! booked at its next answer, as its counter went on; what counts only while we run is lost then.
+//! Owns the sources. `choice` says which there are, `health` what a reading is worth, `rest` what a
+//! meter of the whole node adds. A device that does not answer contributes nothing to this interval
+//! and is booked at its next answer, as its counter went on; what counts only while we run is lost.
+
+mod choice;
+mod health;
+mod rest;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,12 +16,12 @@ use chrono::Utc;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::counter::difference;
+use crate::energy::Component;
 use crate::sample::{DeviceEnergy, Interval, Moment};
-use crate::source::cpu_model::{CpuModel, CpuModelSource};
-use crate::source::procfs::{read_node_cpu, read_topology};
-use crate::source::{Device, GpuProcess, Partition, Source, rapl};
-use crate::units::Microjoules;
+use crate::source::procfs::read_node_cpu;
+use crate::source::{Device, GpuProcess, Partition, ReadError, Source};
+use health::{Reading, Step, Track, longest_gap, timestamp};
+use rest::Rest;
 
 /// The instant now.
 pub fn now() -> Moment {
@@ -36,67 +41,58 @@ pub struct LastSample {
     pub at: Moment,
     /// Raw counters that go on without us, by device id.
     pub counters: BTreeMap<String, u64>,
+    /// Microjoules that a meter of the whole node counted and that are not booked as `rest` yet;
+    /// negative where its parts are ahead of it.
+    #[serde(default)]
+    pub rest_balance_uj: i64,
 }
 
 /// The meters of this node.
 pub struct Sampler {
     sources: Vec<Box<dyn Source>>,
     devices: Vec<Device>,
+    tracks: Vec<Track>,
+    rest: Rest,
     procfs: PathBuf,
     last: Option<Last>,
     n_cpus: u32,
     problems: BTreeSet<String>,
     failures: Vec<String>,
+    /// Since when, and why, the CPU time of the node is not known.
+    busy_outage: Option<(Moment, String)>,
 }
 
+/// The last sample, but for the counters.
+#[derive(Clone, Copy)]
 struct Last {
     at: Moment,
-    counters: Vec<Reading>,
     busy: Option<Duration>,
 }
-
-/// The last reading of a device that succeeded, and when that was.
-type Reading = Option<(u64, Moment)>;
-
-/// More than a CPU package or its memory draws: bounds the time in which a counter wraps.
-const MOST_WATTS: f64 = 1000.0;
 
 impl Sampler {
     /// A sampler over these sources.
     pub fn new(sources: Vec<Box<dyn Source>>, procfs: &Path) -> Self {
-        let devices = sources.iter().flat_map(|s| s.devices().iter().cloned()).collect();
-        let n_cpus = read_node_cpu(procfs).map_or(1, |c| c.n_cpus.max(1));
-        let procfs = procfs.to_owned();
+        let devices: Vec<Device> =
+            sources.iter().flat_map(|s| s.devices().iter().cloned()).collect();
         Self {
             sources,
+            tracks: devices.iter().map(|_| Track::default()).collect(),
             devices,
-            procfs,
+            rest: Rest::default(),
+            procfs: procfs.to_owned(),
             last: None,
-            n_cpus,
+            n_cpus: read_node_cpu(procfs).map_or(1, |c| c.n_cpus.max(1)),
             problems: BTreeSet::new(),
             failures: Vec::new(),
+            busy_outage: None,
         }
     }
 
-    /// Discovers and opens every meter of this node; needs root for RAPL.
+    /// Discovers and opens every meter of this node; needs root for RAPL, perf events and the BMC.
     pub fn open(config: &Config) -> Self {
-        let mut problems = Vec::new();
-        let mut sources: Vec<Box<dyn Source>> = Vec::new();
-        let found = rapl::discover(&config.path.sysfs);
-        problems.extend(found.problems.iter().map(ToString::to_string));
-        let (rapl, unopened) = rapl::open(&found.domains);
-        problems.extend(unopened.iter().map(ToString::to_string));
-        let has_cpu = rapl.devices().iter().any(|d| d.component == crate::energy::Component::Cpu);
-        if !rapl.devices().is_empty() {
-            sources.push(Box::new(rapl));
-        }
-        if !has_cpu {
-            sources.extend(cpu_model(config, &mut problems));
-        }
-        #[cfg(feature = "nvml")]
-        sources.extend(nvml(config, &mut problems));
-        let mut sampler = Self::new(sources, &config.path.procfs);
-        sampler.problems.extend(problems);
+        let chosen = choice::choose(config, since_boot);
+        let mut sampler = Self::new(chosen.sources, &config.path.procfs);
+        sampler.problems.extend(chosen.problems);
         sampler
     }
 
@@ -115,9 +111,18 @@ impl Sampler {
         &self.problems
     }
 
-    /// What failed at the last sample.
+    /// Outages that ended with the last sample: of what device, from when to when, what is lost.
     pub fn failures(&self) -> &[String] {
         &self.failures
+    }
+
+    /// Outages that go on.
+    pub fn outages(&self) -> impl Iterator<Item = String> {
+        let busy = self.busy_outage.as_ref().map(|(since, reason)| {
+            format!("{reason}; the system's CPU time is not known since {}", timestamp(since))
+        });
+        let of = |(track, device): (&Track, &Device)| track.outage(device);
+        self.tracks.iter().zip(&self.devices).filter_map(of).chain(busy)
     }
 
     /// When the last sample was taken.
@@ -144,142 +149,105 @@ impl Sampler {
     /// Samples now; the interval since the last sample, if there was one.
     pub fn sample(&mut self) -> Option<Interval> {
         self.failures.clear();
-        let readings: Vec<_> = self.sources.iter_mut().flat_map(|s| s.read()).collect();
+        let readings = self.read();
         // Time is taken after the counters: a slow meter's wait belongs to the interval it ends.
         let at = now();
-        let busy = self.read_busy();
-        let mut counters = Vec::with_capacity(readings.len());
-        for (device, reading) in self.devices.iter().zip(readings) {
-            if let Err(e) = &reading {
-                self.failures.push(format!("{}: {e}", device.name));
-            }
-            counters.push(reading.ok().map(|count| (count, at)));
-        }
-        let interval = self.last.as_ref().map(|last| self.interval(last, at, &counters, busy));
-        self.remember(at, counters, busy);
-        interval
+        let last = self.last.take();
+        let busy = self.read_busy(at);
+        let steps = self.take(readings, last.as_ref().map(|l| l.at), at);
+        self.last = Some(Last { at, busy: busy.or(last.and_then(|l| l.busy)) });
+        let last = last?;
+        Some(Interval {
+            start: last.at,
+            end: at,
+            devices: self.energies(&steps, last.at, at),
+            busy: last.busy.zip(busy).map(|(a, b)| b.saturating_sub(a)),
+        })
     }
 
-    fn read_busy(&mut self) -> Option<Duration> {
+    /// Reads every source, in their order. Those that take their time are asked first, all of them,
+    /// and read before the others: what is read without waiting is of the sample's very instant.
+    fn read(&mut self) -> Vec<Result<u64, ReadError>> {
+        let begun: Vec<bool> = self.sources.iter_mut().map(|s| s.begin()).collect();
+        let mut readings: Vec<Vec<Result<u64, ReadError>>> = Vec::new();
+        readings.resize_with(self.sources.len(), Vec::new);
+        for is_now in [true, false] {
+            for (index, source) in self.sources.iter_mut().enumerate() {
+                if begun[index] == is_now {
+                    readings[index] = source.read();
+                }
+            }
+        }
+        readings.into_iter().flatten().collect()
+    }
+
+    fn take(
+        &mut self,
+        readings: Vec<Result<u64, ReadError>>,
+        last: Option<Moment>,
+        at: Moment,
+    ) -> Vec<Step> {
+        let devices = self.devices.iter().zip(&mut self.tracks);
+        let mut steps = Vec::with_capacity(readings.len());
+        for ((device, track), reading) in devices.zip(readings) {
+            let (step, line) = track.take(device, reading, last, at);
+            steps.push(step);
+            self.failures.extend(line);
+        }
+        steps
+    }
+
+    /// What each device drew; a meter of the whole node without what its parts drew.
+    fn energies(&mut self, steps: &[Step], last: Moment, at: Moment) -> Vec<DeviceEnergy> {
+        let mut energies: Vec<DeviceEnergy> = steps.iter().map(|s| s.drawn).collect();
+        let is_node = |d: &Device| d.component == Component::Rest;
+        if let Some(node) = self.devices.iter().position(is_node) {
+            let mut parts = steps.to_vec();
+            let whole = parts.remove(node);
+            energies[node] = self.rest.advance(&whole, &parts, last, at);
+        }
+        energies
+    }
+
+    fn read_busy(&mut self, at: Moment) -> Option<Duration> {
         match read_node_cpu(&self.procfs) {
-            Ok(cpu) => Some(cpu.busy),
+            Ok(cpu) => {
+                if let Some((since, reason)) = self.busy_outage.take() {
+                    let (since, until) = (timestamp(&since), timestamp(&at));
+                    let what = "the system's CPU time is not known";
+                    self.failures.push(format!("{reason}; {what} from {since} to {until}"));
+                }
+                Some(cpu.busy)
+            }
             Err(e) => {
-                self.failures.push(e.to_string());
+                self.busy_outage.get_or_insert_with(|| (at, e.to_string()));
                 None
             }
         }
     }
 
-    fn interval(
-        &self,
-        last: &Last,
-        at: Moment,
-        counters: &[Reading],
-        busy: Option<Duration>,
-    ) -> Interval {
-        let device_energy = |((device, earlier), later): ((&Device, &Reading), &Reading)| {
-            let (Some((a, since)), Some((b, _))) = (earlier, later) else {
-                return DeviceEnergy { span: at.since(&last.at), ..DeviceEnergy::default() };
-            };
-            let counts = difference(*a, *b, device.modulus);
-            let span = at.since(since);
-            let is_sure = longest_gap(device).is_none_or(|gap| span <= gap);
-            DeviceEnergy {
-                energy: Microjoules::new(counts.unwrap_or(0).saturating_mul(device.unit_uj)),
-                answered: counts.is_some() && is_sure,
-                span,
-            }
-        };
-        Interval {
-            start: last.at,
-            end: at,
-            devices: self
-                .devices
-                .iter()
-                .zip(&last.counters)
-                .zip(counters)
-                .map(device_energy)
-                .collect(),
-            busy: last.busy.zip(busy).map(|(a, b)| b.saturating_sub(a)),
-        }
-    }
-
-    fn remember(&mut self, at: Moment, mut counters: Vec<Reading>, busy: Option<Duration>) {
-        let old = self.last.take();
-        if let Some(old) = &old {
-            for (new, old) in counters.iter_mut().zip(&old.counters) {
-                *new = new.or(*old);
-            }
-        }
-        let busy = busy.or(old.and_then(|o| o.busy));
-        self.last = Some(Last { at, counters, busy });
-    }
-
     /// What to keep for the daemon's next life.
     pub fn last_sample(&self) -> Option<LastSample> {
         let last = self.last.as_ref()?;
-        let kept = self.devices.iter().zip(&last.counters).filter(|(d, _)| d.outlives_us);
-        let counters = kept.filter_map(|(d, c)| Some((d.id.clone(), (*c)?.0))).collect();
-        Some(LastSample { at: last.at, counters })
+        let kept = self.devices.iter().zip(&self.tracks).filter(|(d, _)| d.outlives_us);
+        let counters = kept.filter_map(|(d, t)| Some((d.id.clone(), t.last()?.count))).collect();
+        Some(LastSample { at: last.at, counters, rest_balance_uj: self.rest.balance_uj() })
     }
 
     /// Takes up the last sample of an earlier life, of the same boot: the next interval is the gap.
     pub fn resume(&mut self, earlier: &LastSample) {
-        let counter = |d: &Device| {
-            let count = earlier.counters.get(&d.id).filter(|_| d.outlives_us)?;
-            Some((*count, earlier.at))
-        };
-        let counters = self.devices.iter().map(counter).collect();
-        self.last = Some(Last { at: earlier.at, counters, busy: None });
-    }
-}
-
-/// The time in which a device's counter cannot wrap twice.
-fn longest_gap(device: &Device) -> Option<Duration> {
-    let joules = device.modulus?.saturating_mul(device.unit_uj) as f64 * 1e-6;
-    Duration::try_from_secs_f64(joules / MOST_WATTS).ok()
-}
-
-fn cpu_model(config: &Config, problems: &mut Vec<String>) -> Option<Box<dyn Source>> {
-    let procfs = &config.path.procfs;
-    let started = read_node_cpu(procfs).and_then(|cpu| {
-        let topology = read_topology(&config.path.sysfs, procfs, cpu.n_cpus);
-        let power = &config.power;
-        let model = CpuModel::new(&topology, power.cpu_tdp_watts, power.cpu_idle_watts);
-        CpuModelSource::start(model, &topology, procfs, since_boot)
-    });
-    match started {
-        Ok(source) => Some(Box::new(source)),
-        Err(e) => {
-            problems.push(format!("no CPU energy: {e}"));
-            None
+        for (device, track) in self.devices.iter().zip(&mut self.tracks) {
+            let count = earlier.counters.get(&device.id).filter(|_| device.outlives_us);
+            track.resume(count.map(|count| Reading { count: *count, at: earlier.at }));
         }
+        self.rest.resume(earlier.rest_balance_uj);
+        self.last = Some(Last { at: earlier.at, busy: None });
     }
-}
-
-#[cfg(feature = "nvml")]
-fn nvml(config: &Config, problems: &mut Vec<String>) -> Vec<Box<dyn Source>> {
-    use crate::source::{nvml, worker};
-    let found = nvml::discover(config.node.nvml_library.as_deref());
-    problems.extend(found.problems.iter().map(|p| format!("not measured: {p}")));
-    let mut sources: Vec<Box<dyn Source>> = Vec::new();
-    // Partitions and processes of all GPUs are asked here, of those by power, too.
-    if let Some(gpus) = found.gpus.filter(|g| g.has_gpus()) {
-        match worker::Worker::spawn("nvml", Box::new(gpus), worker::PATIENCE) {
-            Ok(worker) => sources.push(Box::new(worker)),
-            Err(e) => problems.push(format!("no GPU energy: cannot start a thread: {e}")),
-        }
-    }
-    // It has a thread of its own already, and reading it asks no driver.
-    sources.extend(found.powered.map(|p| Box::new(p) as Box<dyn Source>));
-    sources
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::energy::Component;
-    use crate::source::ReadError;
 
     struct Scripted(Vec<Device>, Vec<Vec<Option<u64>>>);
 
@@ -324,9 +292,10 @@ mod tests {
         let mut s = sampler(vec![device("a", 1, true)], &[&[Some(1)], &[None], &[Some(9)]]);
         s.sample();
         assert_eq!(energies(&s.sample().unwrap()), [(0, false)]);
-        assert!(s.failures().iter().any(|p| p.starts_with("a: ")));
+        let of_a = |line: &String| line.starts_with("a: energy counter x vanished");
+        assert!(!s.failures().iter().any(of_a) && s.outages().any(|line| of_a(&line)));
         assert_eq!(energies(&s.sample().unwrap()), [(8, true)]);
-        assert!(!s.failures().iter().any(|p| p.starts_with("a: ")));
+        assert!(s.failures().iter().any(of_a) && !s.outages().any(|line| of_a(&line)));
     }
 
     #[test]
@@ -339,5 +308,54 @@ mod tests {
         let mut second = sampler(devices(), &[&[Some(40), Some(3)]]);
         second.resume(&kept);
         assert_eq!(energies(&second.sample().unwrap()), [(30, true), (0, false)]);
+    }
+
+    #[test]
+    fn a_meter_of_the_node_tells_the_rest() {
+        let node = Device::new(Component::Rest, "node", "node", "pm_counters");
+        let devices = vec![device("a", 1, true), node];
+        let script: [&[Option<u64>]; 4] =
+            [&[Some(0), Some(0)], &[Some(10), Some(14)], &[None, Some(24)], &[Some(30), Some(40)]];
+        let mut s = sampler(devices, &script);
+        s.sample();
+        assert_eq!(energies(&s.sample().unwrap()), [(10, true), (4, true)]);
+        assert_eq!(energies(&s.sample().unwrap()), [(0, false), (0, false)]);
+        assert_eq!(energies(&s.sample().unwrap()), [(20, true), (6, true)]);
+    }
+
+    /// A meter on its own thread that takes its time.
+    struct Slow([Device; 1]);
+
+    impl Source for Slow {
+        fn devices(&self) -> &[Device] {
+            &self.0
+        }
+        fn read(&mut self) -> Vec<Result<u64, ReadError>> {
+            std::thread::sleep(Duration::from_millis(300));
+            vec![Ok(1)]
+        }
+    }
+
+    #[test]
+    fn silent_meters_hold_up_a_sample_once_and_together() {
+        use crate::source::worker::Worker;
+        let worker = |id| {
+            let slow = Box::new(Slow([device(id, 1, true)]));
+            let worker = Worker::spawn(id, slow, Duration::from_millis(150)).unwrap();
+            Box::new(worker) as Box<dyn Source>
+        };
+        let quick = Scripted(vec![device("quick", 1, true)], vec![vec![Some(1)]; 3]);
+        let sources = vec![worker("a"), Box::new(quick) as Box<dyn Source>, worker("b")];
+        let mut s = Sampler::new(sources, Path::new("/nonexistent"));
+        let mut took = || {
+            let start = std::time::Instant::now();
+            s.sample();
+            start.elapsed().as_millis()
+        };
+        let (first, second) = (took(), took());
+        assert!((150..290).contains(&first), "{first} ms");
+        assert!(second < 100, "{second} ms");
+        assert!(s.outages().any(|line| line.starts_with("a: a did not answer within")));
+        assert!(!s.outages().any(|line| line.starts_with("quick")));
     }
 }

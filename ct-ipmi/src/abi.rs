@@ -60,13 +60,13 @@ const SEND_COMMAND: Opcode = opcode::read::<Send<'_>>(b'i', 13);
 const RECEIVE_MSG_TRUNC: Opcode = opcode::read_write::<Receive<'_>>(b'i', 11);
 
 /// Sends a request to the BMC.
-pub(crate) fn send(file: &File, id: i64, request: Request<'_>) -> io::Result<()> {
+pub(crate) fn send(file: &File, id: c_long, request: Request<'_>) -> io::Result<()> {
     let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
     let address = Address { addr_type: SYSTEM_INTERFACE, channel: BMC_CHANNEL, lun: 0 };
     let mut send = Send {
         addr: &raw const address,
         addr_len: size_of::<Address>() as c_uint,
-        msgid: id as c_long,
+        msgid: id,
         msg: Message {
             netfn: request.netfn,
             cmd: request.cmd,
@@ -75,15 +75,16 @@ pub(crate) fn send(file: &File, id: i64, request: Request<'_>) -> io::Result<()>
         },
         borrowed: PhantomData,
     };
-    // SAFETY: SEND_COMMAND takes a pointer to a struct ipmi_req, which `Send` is laid out as. The
-    // driver only reads the address and the data behind its pointers, within the lengths given, and
-    // `address` and `request.data` live until the call returns.
-    unsafe { ioctl(file, Updater::<SEND_COMMAND, Send<'_>>::new(&mut send)) }?;
+    // SAFETY: SEND_COMMAND takes a pointer to a struct ipmi_req, which `Send` is laid out as.
+    let command = unsafe { Updater::<SEND_COMMAND, Send<'_>>::new(&mut send) };
+    // SAFETY: the driver only reads the address and the data behind the pointers, within the lengths
+    // given, and `address` and `request.data` live until the call returns.
+    unsafe { ioctl(file, command) }?;
     Ok(())
 }
 
 /// Takes an answer that has come: the id of its request, and how many bytes of `data` it has.
-pub(crate) fn receive(file: &File, data: &mut [u8]) -> io::Result<(i64, usize)> {
+pub(crate) fn receive(file: &File, data: &mut [u8]) -> io::Result<(c_long, usize)> {
     let mut address = [0_u64; ADDRESS_BYTES / size_of::<u64>()];
     let mut receive = Receive {
         recv_type: 0,
@@ -98,14 +99,14 @@ pub(crate) fn receive(file: &File, data: &mut [u8]) -> io::Result<(i64, usize)> 
         },
         borrowed: PhantomData,
     };
-    // SAFETY: RECEIVE_MSG_TRUNC takes a pointer to a struct ipmi_recv, which `Receive` is laid out
-    // as. The driver writes at most `addr_len` and `data_len` bytes behind its pointers, both of
-    // which are the lengths of arrays that live until the call returns.
-    let received =
-        unsafe { ioctl(file, Updater::<RECEIVE_MSG_TRUNC, Receive<'_>>::new(&mut receive)) };
+    // SAFETY: RECEIVE_MSG_TRUNC takes a pointer to a struct ipmi_recv, which `Receive` is laid out as.
+    let command = unsafe { Updater::<RECEIVE_MSG_TRUNC, Receive<'_>>::new(&mut receive) };
+    // SAFETY: the driver writes at most `addr_len` and `data_len` bytes behind the pointers, which
+    // are the lengths of arrays that live until the call returns.
+    let received = unsafe { ioctl(file, command) };
     // EMSGSIZE says that it was cut off; what came is there.
     received.or_else(|e| if e == rustix::io::Errno::MSGSIZE { Ok(()) } else { Err(e) })?;
-    Ok((receive.msgid.into(), usize::from(receive.msg.data_len).min(data.len())))
+    Ok((receive.msgid, usize::from(receive.msg.data_len).min(data.len())))
 }
 
 #[cfg(test)]

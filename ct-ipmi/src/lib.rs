@@ -7,6 +7,7 @@
 
 mod abi;
 
+use std::ffi::c_long;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -32,7 +33,7 @@ const MOST_BYTES: usize = 272;
 #[derive(Debug)]
 pub struct Ipmi {
     file: File,
-    last_id: i64,
+    last_id: c_long,
 }
 
 impl Ipmi {

@@ -154,6 +154,10 @@ impl Station {
     pub fn job_end(&mut self, job_id: u32, wait_status: Option<i32>, was_told: bool) {
         let at = self.sample();
         self.refresh_others(job_id, at);
+        // Meters that are back by then have said so to the jobs that are there then.
+        if let Some(job) = self.jobs.get_mut(&job_id) {
+            job.warnings.extend(self.sampler.outages());
+        }
         if let Some((job, context)) = self.job_and_context(job_id) {
             job.close_logs(at, context);
         }

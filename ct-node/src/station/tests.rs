@@ -9,7 +9,7 @@ use ct_core::source::{Device, ReadError, Source};
 
 use super::*;
 
-/// A package whose counter a test sets, in microjoules.
+/// A package whose counter a test sets, in microjoules; at `u64::MAX` it is gone.
 struct Meter(Arc<Mutex<u64>>, [Device; 1]);
 
 impl Source for Meter {
@@ -17,7 +17,8 @@ impl Source for Meter {
         &self.1
     }
     fn read(&mut self) -> Vec<Result<u64, ReadError>> {
-        vec![Ok(*self.0.lock().unwrap())]
+        let count = Some(*self.0.lock().unwrap()).filter(|c| *c != u64::MAX);
+        vec![count.ok_or_else(|| ReadError::Gone { path: "energy_uj".into() })]
     }
 }
 
@@ -160,4 +161,34 @@ fn a_commands_own_station_takes_its_options() {
     bench.station.start_local(facts(3, 4), &set);
     assert_eq!(bench.station.jobs()[&3].settings.epochs, Some(9));
     assert!(bench.station.jobs()[&3].tracked);
+}
+
+#[test]
+fn a_meters_outage_is_said_once_to_each_job_of_its_time() {
+    let mut bench = Bench::new();
+    for job_id in [1, 2] {
+        bench.station.job_start(facts(job_id, 1));
+    }
+    let before = std::mem::replace(&mut *bench.counter.lock().unwrap(), u64::MAX);
+    let said = |warnings: &BTreeSet<String>| {
+        let of_it = |w: &&String| w.starts_with("cpu:0: energy counter energy_uj vanished");
+        let kind = |w: &String| {
+            let kinds = ["not included since", "is included"];
+            kinds.into_iter().find(|k| w.contains(k)).unwrap_or("?")
+        };
+        warnings.iter().filter(of_it).map(kind).collect::<Vec<_>>()
+    };
+    for _ in 0..3 {
+        bench.station.sample();
+    }
+    // A job that ends meanwhile has it with an open end.
+    bench.station.job_end(1, Some(0), true);
+    assert_eq!(said(&bench.station.ended()[0].job.warnings), ["not included since"]);
+    *bench.counter.lock().unwrap() = before;
+    bench.draw(40);
+    bench.station.job_end(2, Some(0), true);
+    let ended = &bench.station.ended()[1].job;
+    assert_eq!(said(&ended.warnings), ["is included"]);
+    // Job 1 left before the energy was known; of 40 J a quarter of the CPUs.
+    assert_eq!(ended.energy.total().cpu.as_u64(), 10_000_000);
 }
