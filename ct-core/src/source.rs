@@ -70,7 +70,7 @@ impl Device {
             unit_uj: 1,
             modulus: None,
             outlives_us: true,
-            max_power_w: max_power_w(component),
+            max_power_w: max_power_w(component, method),
             is_integrated: false,
             minor: None,
             index: None,
@@ -80,7 +80,11 @@ impl Device {
 }
 
 /// More than one device of a kind draws; METHOD.md, "Faults of meters", has the sources.
-fn max_power_w(component: Component) -> u32 {
+fn max_power_w(component: Component, method: &str) -> u32 {
+    // What we reckon ourselves is of all packages at once, and as the site says.
+    if method.starts_with("modelled:") || method.starts_with("simulated:") {
+        return u32::MAX;
+    }
     match component {
         Component::Cpu | Component::Dram => 1000,
         Component::Gpu => 3000,
