@@ -82,7 +82,8 @@ fn describe(dir: &Path, driver: &str) -> Device {
     let read = |name: &str| read_line(&dir.join(name)).ok().filter(|text| !text.is_empty());
     let vendor = if driver == "amdgpu" { "AMD" } else { "Intel" };
     let chip = read("device").unwrap_or_default();
-    let name = read("product_name").unwrap_or_else(|| format!("{vendor} GPU {chip}"));
+    let name =
+        read("product_name").unwrap_or_else(|| format!("{vendor} GPU {chip}").trim().to_owned());
     // As ROCm writes it; a replaced card has another one, its slot has not.
     let unique = read("unique_id").map(|id| format!("GPU-{id}"));
     let id = unique.unwrap_or_else(|| format!("pci:{}", pci_address(dir)));
