@@ -24,8 +24,8 @@ pub(super) struct Chosen {
 /// Looks for meters and opens them; `clock` is a monotonic one.
 pub(super) fn choose(config: &Config, clock: fn() -> Duration) -> Chosen {
     let mut chosen = Chosen::default();
-    chosen.add_rapl(config);
-    chosen.add_perf(config);
+    let unopened = chosen.add_rapl(config);
+    chosen.add_perf(config, &unopened);
     #[cfg(feature = "nvml")]
     chosen.add_nvml(config);
     chosen.add_drm(config);
@@ -62,23 +62,25 @@ impl Chosen {
         }
     }
 
-    fn add_rapl(&mut self, config: &Config) {
+    /// Says which domains could not be opened; perf events may do for them.
+    fn add_rapl(&mut self, config: &Config) -> Vec<ReadError> {
         let found = rapl::discover(&config.path.sysfs);
         let (source, unopened) = rapl::open(&found.domains);
         self.note(&found.problems);
-        self.note(&unopened);
         self.add(source);
+        unopened
     }
 
-    fn add_perf(&mut self, config: &Config) {
+    fn add_perf(&mut self, config: &Config, unopened_rapl: &[ReadError]) {
         let mut found = perf::discover(&config.path.sysfs);
         found.events.retain(|event| !self.has(event.component()));
-        if self.has(Component::Cpu) && self.has(Component::Dram) {
-            return;
-        }
         let (source, unopened) = perf::Perf::open(&found.events);
-        self.note(&found.problems);
-        self.note(&unopened);
+        // Who is no root reads neither: that is said of one of them.
+        let is_instead = !source.devices().is_empty() || unopened_rapl.is_empty();
+        self.note(if is_instead { &unopened } else { unopened_rapl });
+        if !self.has(Component::Cpu) || !self.has(Component::Dram) {
+            self.note(&found.problems);
+        }
         self.add(source);
     }
 

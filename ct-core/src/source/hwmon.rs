@@ -128,7 +128,7 @@ pub fn open_node(modules: &[PowerSensor]) -> (Option<Integrator>, Vec<ReadError>
         let watts = sensors.iter_mut().map(|s| s().map(Watts::as_watts));
         watts.sum::<Result<f64, ReadError>>().map(Watts::new)
     });
-    let device = Device::new(Component::Rest, "node", "hwmon:node", "hwmon");
+    let device = Device::new(Component::Rest, "rest", "hwmon:node", "hwmon");
     start("hwmon-node", STEP, vec![(device, sum)], Vec::new())
 }
 

@@ -129,7 +129,7 @@ fn open_with(mut bmc: Box<dyn Answer>, path: &Path) -> Result<Option<Integrator>
         answer => power(answer, &path)?,
     };
     let sensor: Sensor = Box::new(move || power(bmc.ask().map(|answer| decode(&answer)), &path));
-    let device = Device::new(Component::Rest, "node", "dcmi:node", "dcmi");
+    let device = Device::new(Component::Rest, "rest", "dcmi:node", "dcmi");
     match start("dcmi", STEP, vec![(device, sensor)], Vec::new()) {
         (_, mut problems) if !problems.is_empty() => Err(problems.remove(0)),
         (source, _) => Ok(source),

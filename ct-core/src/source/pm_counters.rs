@@ -33,16 +33,20 @@ impl Counter {
 /// Looks for the counters below `sysfs`: node, CPUs, memory, accelerators; a tree without them gives
 /// none.
 pub fn discover(sysfs: &Path) -> Vec<Counter> {
-    entries(&sysfs.join("cray/pm_counters")).into_iter().filter_map(describe).collect()
+    let files = entries(&sysfs.join("cray/pm_counters")).into_iter();
+    let mut counters: Vec<Counter> = files.filter_map(describe).collect();
+    counters.sort_by_key(Counter::component);
+    counters
 }
 
 fn describe(file: PathBuf) -> Option<Counter> {
     let name = file.file_name()?.to_str()?;
     let of = |component, name: &str| {
-        Device::new(component, name, &format!("pm_counters:{name}"), "pm_counters")
+        let id = format!("pm_counters:{}", name.replace("rest", "node"));
+        Device::new(component, name, &id, "pm_counters")
     };
     let device = match name {
-        "energy" => of(Component::Rest, "node"),
+        "energy" => of(Component::Rest, "rest"),
         "cpu_energy" => Device { max_power_w: MAX_CPU_POWER_W, ..of(Component::Cpu, "cpu") },
         "memory_energy" => Device { max_power_w: MAX_DRAM_POWER_W, ..of(Component::Dram, "dram") },
         accelerator => {
@@ -193,16 +197,16 @@ mod tests {
         let of = |d: &Device| (d.component, d.name.clone(), d.minor);
         let devices: Vec<_> = source.devices().iter().map(of).collect();
         let expected = [
+            (Component::Cpu, "cpu", None),
+            (Component::Dram, "dram", None),
             (Component::Gpu, "accel0", Some(0)),
             (Component::Gpu, "accel10", Some(10)),
-            (Component::Cpu, "cpu", None),
-            (Component::Rest, "node", None),
-            (Component::Dram, "dram", None),
+            (Component::Rest, "rest", None),
         ];
         assert_eq!(devices, expected.map(|(c, name, minor)| (c, name.to_owned(), minor)));
         assert!(source.devices().iter().all(|d| d.unit_uj == 1_000_000 && d.outlives_us));
         let values: Vec<u64> = source.read().into_iter().map(Result::unwrap).collect();
-        assert_eq!(values, [400, 410, 700, 2000, 150]);
+        assert_eq!(values, [700, 150, 400, 410, 2000]);
     }
 
     #[test]
@@ -241,11 +245,11 @@ mod tests {
         let (mut source, _) = PmCounters::open(root.path(), &found);
         for text in ["", "12", "12 W 1 us", "x J"] {
             write(root.path(), "energy", text);
-            assert!(matches!(source.read()[3], Err(ReadError::Parse { .. })), "{text:?}");
+            assert!(matches!(source.read()[4], Err(ReadError::Parse { .. })), "{text:?}");
         }
         fs::remove_file(root.path().join("cray/pm_counters/energy")).unwrap();
-        assert!(matches!(source.read()[3], Err(ReadError::Gone { .. })));
-        assert!(source.read()[2].is_ok());
+        assert!(matches!(source.read()[4], Err(ReadError::Gone { .. })));
+        assert!(source.read()[0].is_ok());
         let (_, problems) = PmCounters::open(root.path(), &found);
         assert!(problems[0].to_string().contains("pm_counters/energy"), "{}", problems[0]);
     }

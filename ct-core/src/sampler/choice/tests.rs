@@ -134,13 +134,18 @@ fn perf_events_are_taken_where_powercap_is_missing() {
     for (parts, by_perf, otherwise) in [
         (vec![&PERF[..]], vec!["cpu perf", "dram perf"], vec!["cpu modelled"]),
         (vec![&RAPL_PACKAGE, &PERF], vec!["cpu rapl", "dram perf"], vec!["cpu rapl"]),
+        (vec![&RAPL_PACKAGE[..1], &PERF], vec!["cpu perf", "dram perf"], vec!["cpu modelled"]),
     ] {
         let (_root, config) = tree(&parts);
+        let range = "class/powercap/intel-rapl:0/max_energy_range_uj";
+        if parts[0].len() == 1 {
+            fs::write(config.path.sysfs.join(range), "262143328850\n").unwrap();
+        }
         let (meters, problems) = meters(&config);
         // Without root, or where a sandbox forbids perf_event_open(2), it says so.
         let expected = if problems.is_empty() { by_perf } else { otherwise };
         assert_eq!(meters, expected, "{problems:?}");
-        assert!(problems.iter().all(|p| p.contains("events/energy-")), "{problems:?}");
+        assert!(problems.iter().all(|p| p.contains("/energy")), "{problems:?}");
     }
 }
 
@@ -162,4 +167,37 @@ fn a_node_without_any_file_has_no_meter_and_says_so() {
     let (meters, problems) = meters(&config);
     assert!(meters.is_empty());
     assert!(problems[0].starts_with("no CPU energy: "), "{problems:?}");
+}
+
+#[test]
+fn a_cray_with_rapl_is_split_to_the_microjoule() {
+    let (_root, config) = tree(&[&RAPL_PACKAGE, &CRAY]);
+    let write = |file: &str, text: &str| fs::write(config.path.sysfs.join(file), text).unwrap();
+    let mut sampler = crate::sampler::Sampler::open(&config);
+    let mut energies = || {
+        let interval = sampler.sample()?;
+        let devices = sampler.devices().iter().zip(interval.devices);
+        let of = |(device, drawn): (&crate::source::Device, crate::sample::DeviceEnergy)| {
+            (device.component.as_str(), drawn.energy.as_u64(), drawn.answered)
+        };
+        Some(devices.map(of).collect::<Vec<_>>())
+    };
+    assert_eq!(energies(), None);
+    write("class/powercap/intel-rapl:0/energy_uj", "300001007");
+    write("cray/pm_counters/energy", "2900 J 1690000001000 us");
+    write("cray/pm_counters/memory_energy", "180 J 1690000001000 us");
+    write("cray/pm_counters/accel0_energy", "800 J 1690000001000 us");
+    // 900 J of the node without 300.000007 J, 30 J and 400 J.
+    let expected = [
+        ("cpu", 300_000_007, true),
+        ("dram", 30_000_000, true),
+        ("gpu", 400_000_000, true),
+        ("rest", 169_999_993, true),
+    ];
+    assert_eq!(energies().unwrap(), expected);
+    // The node's counter is behind its parts: what is owed is taken off the next.
+    write("class/powercap/intel-rapl:0/energy_uj", "301001007");
+    assert_eq!(energies().unwrap()[3], ("rest", 0, true));
+    write("cray/pm_counters/energy", "2902 J 1690000001100 us");
+    assert_eq!(energies().unwrap()[3], ("rest", 1_000_000, true));
 }
