@@ -90,7 +90,9 @@ impl Track {
             Ok(count) => count,
             Err(e) => {
                 let is_anew = matches!(e, ReadError::Restarted { .. });
-                self.fail(device, e.to_string(), last.unwrap_or(at));
+                // It vanished, and now there is one in its place that is closed to us.
+                let is_news = matches!(e, ReadError::Lost { .. });
+                self.fail(device, e.to_string(), last.unwrap_or(at), is_news);
                 if is_anew {
                     (self.good, self.doubtful) = (None, None);
                 }
@@ -106,7 +108,7 @@ impl Track {
         match self.fit(device, now) {
             Some(fit) => self.accept(device, &fit, now),
             None => {
-                self.fail(device, misfit(device, good, now), good.at);
+                self.fail(device, misfit(device, good, now), good.at, false);
                 self.doubtful = Some(now);
                 (Step::missed(last, at, false), None)
             }
@@ -136,12 +138,14 @@ impl Track {
         (Step { drawn, is_current: true, is_lost }, self.recover(device, until, is_lost))
     }
 
-    fn fail(&mut self, device: &Device, reason: String, since: Moment) {
-        if self.outage.is_none() {
-            log::warn!("{} ({}): {reason}; it is set aside", device.name, device.id);
-            let since = self.good.map_or(since, |good| good.at);
-            self.outage = Some(Outage { since, reason });
-        }
+    fn fail(&mut self, device: &Device, reason: String, since: Moment, is_news: bool) {
+        let since = match &self.outage {
+            Some(outage) if !is_news || outage.reason == reason => return,
+            Some(outage) => outage.since,
+            None => self.good.map_or(since, |good| good.at),
+        };
+        log::warn!("{} ({}): {reason}; it is set aside", device.name, device.id);
+        self.outage = Some(Outage { since, reason });
     }
 
     fn recover(&mut self, device: &Device, until: Moment, is_lost: bool) -> Option<String> {

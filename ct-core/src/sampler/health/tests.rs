@@ -79,6 +79,23 @@ fn a_counter_that_did_not_answer_is_booked_when_it_does() {
 }
 
 #[test]
+fn an_outage_that_only_a_restart_ends_says_so() {
+    let lost = || ReadError::Lost {
+        path: "energy_uj".into(),
+        source: std::io::ErrorKind::PermissionDenied.into(),
+    };
+    let readings = vec![j(1000), Err(gone()), Err(lost()), Err(gone()), Err(lost())];
+    let (_, said) = steps(&package(), readings);
+    assert_eq!(
+        said,
+        [
+            "cpu:0: energy counter energy_uj vanished and cannot be opened again: permission denied; \
+          restart ct-noded; its energy is not included since 2026-01-01T12:00:00Z"
+        ]
+    );
+}
+
+#[test]
 fn a_counter_that_was_reset_starts_anew_and_says_what_is_lost() {
     // Without a range, and with one: 100 kJ to 0 would be a wrap of 162 kJ in a second.
     for modulus in [None, Some(262_143_328_850)] {
