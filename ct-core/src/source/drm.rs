@@ -228,6 +228,8 @@ mod tests {
         assert!(matches!(counted.read()[0], Err(ReadError::Parse { .. })));
         fs::write(hwmon.join("energy1_input"), "-5\n").unwrap();
         assert!(matches!(counted.read()[0], Err(ReadError::Parse { .. })));
+        fs::write(hwmon.join("energy1_input"), "5\n").unwrap();
+        assert_eq!(*counted.read()[0].as_ref().unwrap(), 5);
         fs::remove_file(hwmon.join("energy1_input")).unwrap();
         assert!(matches!(counted.read()[0], Err(ReadError::Gone { .. })));
         let opened = open(&gpus);

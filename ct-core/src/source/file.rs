@@ -24,6 +24,8 @@ pub struct CounterFile {
     path: PathBuf,
     parse: Parse,
     file: File,
+    /// What was read last.
+    last: Option<u64>,
     /// Since the file vanished: when to try again, and how long to wait after that.
     retry: Option<(Instant, Duration)>,
 }
@@ -46,7 +48,7 @@ impl CounterFile {
     pub(super) fn open_as(path: &Path, parse: Parse) -> Result<Self, ReadError> {
         let file =
             File::open(path).map_err(|source| ReadError::Open { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), parse, file, retry: None })
+        Ok(Self { path: path.to_owned(), parse, file, last: None, retry: None })
     }
 
     /// Reads the number; opens the file again where it vanished.
@@ -55,7 +57,7 @@ impl CounterFile {
     ///
     /// [`ReadError::Read`], [`ReadError::Gone`], [`ReadError::Lost`] or [`ReadError::Parse`].
     pub fn read(&mut self) -> Result<u64, ReadError> {
-        match self.read_file() {
+        let answer = match self.read_file() {
             Err(ReadError::Gone { .. }) => {
                 self.open_again()?;
                 self.read_file()
@@ -64,20 +66,23 @@ impl CounterFile {
                 self.retry = None;
                 answer
             }
-        }
+        };
+        self.last = answer.as_ref().ok().copied();
+        answer
     }
 
     fn read_file(&self) -> Result<u64, ReadError> {
         let failed = |source| ReadError::from_io(&self.path, source);
         let mut buffer = [0_u8; 64];
         let n = self.file.read_at(&mut buffer, 0).map_err(failed)?;
+        let text = String::from_utf8_lossy(&buffer[..n]);
+        let number = (self.parse)(&text)
+            .ok_or_else(|| ReadError::Parse { path: self.path.clone(), text: shorten(&text) })?;
         // Elsewhere than in sysfs a removed file can still be read, and stands still.
-        if self.file.metadata().map_err(failed)?.nlink() == 0 {
+        if self.last == Some(number) && self.file.metadata().map_err(failed)?.nlink() == 0 {
             return Err(ReadError::Gone { path: self.path.clone() });
         }
-        let text = String::from_utf8_lossy(&buffer[..n]);
-        (self.parse)(&text)
-            .ok_or_else(|| ReadError::Parse { path: self.path.clone(), text: shorten(&text) })
+        Ok(number)
     }
 
     fn open_again(&mut self) -> Result<(), ReadError> {
@@ -197,11 +202,13 @@ mod tests {
         let path = dir.path().join("energy_uj");
         std::fs::write(&path, "42\n").unwrap();
         let mut counter = CounterFile::open(&path).unwrap();
+        assert_eq!(counter.read().unwrap(), 42);
         // Another file takes its place at once, as when a module is loaded again.
         std::fs::write(dir.path().join("new"), "7\n").unwrap();
         std::fs::rename(dir.path().join("new"), &path).unwrap();
         assert_eq!(counter.read().unwrap(), 7);
         std::fs::remove_file(&path).unwrap();
+        assert!(matches!(counter.read(), Err(ReadError::Gone { .. })));
         assert!(matches!(counter.read(), Err(ReadError::Gone { .. })));
         std::fs::write(&path, "8\n").unwrap();
         assert!(matches!(counter.read(), Err(ReadError::Gone { .. })), "not yet tried again");

@@ -229,6 +229,8 @@ mod tests {
         assert!(matches!(read(), Err(ReadError::Parse { .. })));
         fs::write(&file, "1.5 W\n").unwrap();
         assert!(matches!(read(), Err(ReadError::Parse { .. })));
+        fs::write(&file, "1500000\n").unwrap();
+        assert!((read().unwrap().as_watts() - 1.5).abs() < 1e-9);
         fs::remove_file(&file).unwrap();
         assert!(matches!(read(), Err(ReadError::Gone { .. })));
         let (none, problems) = open_cpus(&found.cpus);

@@ -247,6 +247,8 @@ mod tests {
             write(root.path(), "energy", text);
             assert!(matches!(source.read()[4], Err(ReadError::Parse { .. })), "{text:?}");
         }
+        write(root.path(), "energy", "2000 J 1 us");
+        assert_eq!(*source.read()[4].as_ref().unwrap(), 2000);
         fs::remove_file(root.path().join("cray/pm_counters/energy")).unwrap();
         assert!(matches!(source.read()[4], Err(ReadError::Gone { .. })));
         assert!(source.read()[0].is_ok());
