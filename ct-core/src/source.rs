@@ -6,14 +6,14 @@
 
 pub mod cgroup;
 pub mod cpu_model;
-pub mod gpu_files;
-pub mod processes;
 pub mod drm;
+pub mod gpu_files;
 pub mod hwmon;
 pub mod integrator;
 pub mod ipmi;
 pub mod perf;
 pub mod pm_counters;
+pub mod processes;
 pub mod procfs;
 pub mod rapl;
 pub mod worker;
