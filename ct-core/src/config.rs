@@ -4,11 +4,13 @@
 //! that names the nearest known one; a missing default file means defaults, a missing named file is
 //! an error.
 
+mod carbon;
 mod check;
 mod sections;
 
+pub use carbon::{Carbon, Fetch, Provider};
 pub use sections::{
-    Attribution, Carbon, IdleWatts, Ledger, Limits, Node, Paths, Policy, Power, Switch, Track,
+    Attribution, IdleWatts, Ledger, Limits, Node, Paths, Policy, Power, Switch, Track,
 };
 
 use std::fs;
@@ -147,8 +149,8 @@ impl Config {
         ] {
             replace(p);
         }
-        if let Some(library) = &mut self.node.nvml_library {
-            replace(library);
+        for p in [&mut self.node.nvml_library, &mut self.carbon.series_file].into_iter().flatten() {
+            replace(p);
         }
         self
     }
@@ -201,9 +203,18 @@ mod tests {
             cpu_idle_watts = 20
             [carbon]
             intensity_g_per_kwh = 143.3
-            zone = "DK"
+            zone = "DK-DK1"
+            country = "dk"
+            series_file = "/x/%n.csv"
+            series_check_s = 5
             embodied_g_per_node_hour = 5
             water_l_per_kwh = 1.8
+            [carbon.fetch]
+            provider = "electricitymaps"
+            token_file = "/x/token"
+            base_url = "http://localhost:1"
+            horizon_h = 48
+            history_h = 12
             [ledger]
             dir = "/l"
             cluster = "lab"
@@ -215,6 +226,8 @@ mod tests {
         assert_eq!(config.track.options().unwrap().get("update_interval"), Some("5"));
         assert_eq!(config.attribution.policy, Policy::Allocated);
         assert_eq!(config.carbon.intensity_g_per_kwh, Some(143.3));
+        assert_eq!(config.carbon.series_file.as_deref(), Some(Path::new("/x/n1.csv")));
+        assert_eq!(config.carbon.fetch.provider, Some(Provider::ElectricityMaps));
     }
 
     #[test]
@@ -228,7 +241,23 @@ mod tests {
             ("[power]\npue = \"a\"", &["line 2"]),
             ("[track.options]\nepochs = 0", &["track.options.epochs", "whole number"]),
             ("[track.options]\nsim_cpu = \"X\"", &["track.options.sim_cpu", "sim_cpu_tdp"]),
-            ("[carbon]\ncountry = \"DK\"", &["carbon.country", "not available in this version"]),
+            ("[carbon]\ncountry = \"Denmrak\"", &["carbon.country is \"Denmrak\"", "\"DK\""]),
+            ("[carbon]\ncountry = \"XQ\"", &["ISO 3166"]),
+            ("[carbon]\nseries_file = \"/x.csv\"", &["carbon.series_file", "carbon.zone"]),
+            ("[carbon]\nzone = \"DK\"\nseries_file = \"x\"", &["absolute path"]),
+            ("[carbon.fetch]\nprovider = \"electricitymap\"", &["line 2", "electricitymaps"]),
+            ("[carbon.fetch]\nprovider = \"electricitymaps\"", &["carbon.fetch.token_file"]),
+            ("[carbon.fetch]\nhorizon = 1", &["did you mean \"carbon.fetch.horizon_h\""]),
+            ("[carbon.fetch]\nhorizon_h = 1000", &["carbon.fetch.horizon_h is 1000"]),
+            ("[carbon.fetch]\nbase_url = \"ftp://x\"", &["carbon.fetch.base_url", "https://"]),
+            (
+                "[carbon]\nzone = \"DK3\"\nseries_file = \"/x\"\n[carbon.fetch]\nprovider = \"energidataservice\"",
+                &["carbon.zone is \"DK3\"", "\"DK1\""],
+            ),
+            (
+                "[carbon]\nzone = \"GB-18\"\nseries_file = \"/x\"\n[carbon.fetch]\nprovider = \"carbonintensity\"",
+                &["carbon.zone is \"GB-18\"", "GB-1 to GB-17"],
+            ),
             ("[carbon]\nintensity_g_per_kwh = -1", &["carbon.intensity_g_per_kwh is -1"]),
             ("[", &["line 1"]),
         ] {

@@ -6,6 +6,7 @@
 
 mod epochs;
 mod facts;
+mod pricing;
 mod record;
 mod report;
 mod simulated;
@@ -16,7 +17,7 @@ pub use facts::merge;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::{DateTime, Local};
+use chrono::{DateTime, Local, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::attribution::Charge;
@@ -113,6 +114,9 @@ pub struct Job {
     epochs: EpochBook,
     is_log_begun: bool,
     is_log_closed: bool,
+    /// The hour whose live intensity is in the log.
+    #[serde(default)]
+    logged_hour: Option<DateTime<Utc>>,
 }
 
 impl Job {
@@ -144,6 +148,7 @@ impl Job {
             epochs: EpochBook::default(),
             is_log_begun: false,
             is_log_closed: false,
+            logged_hour: None,
         }
     }
 
@@ -191,7 +196,8 @@ impl Job {
         let own = self.energy.total().since(&open.own);
         let energy = own + self.others.energy.since(&open.others);
         let duration = at.since(&open.at);
-        let epoch = Epoch { duration, energy: self.shown(energy, duration) };
+        let energy = self.shown(energy, duration);
+        let epoch = Epoch { duration, energy, end: at.wall };
         self.epochs.complete(epoch);
         let text = self.report_epoch(at, context);
         Ok(self.unless_unseen(text))

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::carbon::sci::Sci;
 use crate::energy::{ByComponent, HourEnergy};
 use crate::units::Microjoules;
 
@@ -123,6 +124,9 @@ pub struct Record {
     /// only on the first node. They are in no energy above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<Simulated>,
+    /// Software Carbon Intensity; only on the job's first node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sci: Option<Sci>,
 }
 
 fn kind_job() -> String {

@@ -203,6 +203,9 @@ impl Mul<Pue> for KilowattHours {
 pub struct CarbonIntensity(f64);
 
 impl CarbonIntensity {
+    /// No greenhouse gases at all.
+    pub const ZERO: Self = Self(0.0);
+
     /// Takes a number of gCO2e/kWh, if it is finite and at least zero.
     pub fn new(g_per_kwh: f64) -> Option<Self> {
         (g_per_kwh.is_finite() && g_per_kwh >= 0.0).then_some(Self(g_per_kwh))

@@ -165,6 +165,7 @@ fn status(job: &Job, station: &Station) -> JobStatus {
     let context = station.context();
     let energy = job.visible_energy();
     let elapsed = job.elapsed();
+    let pricing = job.price(context.factors);
     let joules = |e: &ct_core::units::Microjoules| e.to_joules().as_joules().round() as u64;
     JobStatus {
         job_id: job.facts.job_id,
@@ -176,14 +177,14 @@ fn status(job: &Job, station: &Station) -> JobStatus {
             gpu: joules(&energy.gpu),
             rest: joules(&energy.rest),
         },
-        co2e_g: context.factors.footprint_of(energy.total()).as_grams(),
+        co2e_g: context.factors.footprint(energy.total().to_joules(), pricing.mean()).as_grams(),
         power_w: energy.total().to_joules().over(elapsed).as_watts().round(),
         epochs_declared: job.settings.epochs,
         epochs_done: u32::try_from(job.epochs().len()).unwrap_or(u32::MAX),
         epoch_running: job.is_epoch_running(),
         prediction: job.prediction.clone(),
         gpus: job.gpus.clone(),
-        intensity: context.factors.intensity_used(),
+        intensity: pricing.used,
         method: job.shown_methods(context),
         warnings: job.all_warnings(context).into_iter().collect(),
     }

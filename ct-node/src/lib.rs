@@ -2,13 +2,15 @@
 //!
 //! [`station`] is what both share: the meters, the jobs, and what is done at each event. [`server`]
 //! and [`dispatch`] answer the protocol, [`log_files`] appends to users' logs. [`noded`] adds what
-//! only a daemon needs, [`track`] what only a command does.
+//! only a daemon needs, [`track`] what only a command does; [`series_watch`]
+//! looks after the site's file of intensities.
 #![forbid(unsafe_code)]
 
 pub mod dispatch;
 pub mod log_files;
 pub mod logging;
 pub mod noded;
+pub mod series_watch;
 pub mod server;
 pub mod station;
 pub mod track;

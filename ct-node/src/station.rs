@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ct_core::attribution::{DeviceUse, Situation, split};
-use ct_core::carbon::Factors;
+use ct_core::carbon::{Factors, Fixed};
 use ct_core::config::Config;
 use ct_core::energy::Component;
 use ct_core::job::{Context, Job, Others};
@@ -27,12 +27,17 @@ use ct_core::units::{Joules, Microjoules, Watts};
 
 use activity::SystemTime;
 
+use crate::series_watch::SeriesWatch;
+
 /// A job that asks for fewer samples than this has as many all the same: its neighbours' shares and
 /// the node's own books need them.
 const MOST_IDLE: Duration = Duration::from_secs(60);
 
 /// Warnings of one job beyond which failures of meters are no longer added.
 const MOST_WARNINGS: usize = 32;
+
+/// Said in every record of a site that says nothing of its electricity.
+const DEFAULT_INTENSITY: &str = "carbon intensity is the default world average";
 
 /// Looks at what other nodes of a job had drawn: the job, the names of those nodes, and when.
 pub type OtherNodes = Box<dyn FnMut(&Job, &[String], Moment) -> Others>;
@@ -42,6 +47,7 @@ pub struct Station {
     config: Config,
     node: String,
     factors: Factors,
+    series: Option<SeriesWatch>,
     sampler: Sampler,
     jobs: BTreeMap<u32, Job>,
     ended: Vec<Ended>,
@@ -61,6 +67,7 @@ impl Station {
         problems.extend(standing_problems(&config, &sampler));
         Self {
             factors: Factors::from_config(&config),
+            series: None,
             mem_total_mb: activity::mem_total_mb(&config.path.procfs),
             config,
             node,
@@ -78,6 +85,24 @@ impl Station {
     /// Says how other nodes of a job can be seen.
     pub fn look_at_other_nodes_with(&mut self, look: OtherNodes) {
         self.other_nodes = Some(look);
+    }
+
+    /// Prices with the series that is watched, as it changes.
+    pub fn watch_series(&mut self, watch: Option<SeriesWatch>) {
+        self.series = watch;
+        self.refresh_series();
+    }
+
+    /// Prices with this intensity where no series has a value.
+    pub fn fall_back_on(&mut self, fixed: Fixed) {
+        self.factors.fallback = fixed;
+        self.problems.remove(DEFAULT_INTENSITY);
+    }
+
+    fn refresh_series(&mut self) {
+        if let Some(found) = self.series.as_ref().map(SeriesWatch::latest) {
+            (self.factors.series, self.factors.series_problem) = (found.series, found.problem);
+        }
     }
 
     /// The configuration in force.
@@ -127,6 +152,7 @@ impl Station {
 
     /// Samples, charges the jobs, and says when that was.
     pub fn sample(&mut self) -> Moment {
+        self.refresh_series();
         if let Some(interval) = self.sampler.sample() {
             self.refresh_gpus();
             self.charge(&interval);
@@ -279,8 +305,8 @@ fn standing_problems(config: &Config, sampler: &Sampler) -> Vec<String> {
     if config.power.pue.is_none() {
         out.push("PUE is the default 1.58".to_owned());
     }
-    if config.carbon.intensity_g_per_kwh.is_none() {
-        out.push("carbon intensity is the default world average".to_owned());
+    if Factors::from_config(config).fallback.is_default() && config.carbon.series_file.is_none() {
+        out.push(DEFAULT_INTENSITY.to_owned());
     }
     if !sampler.devices().iter().any(|d| d.component == Component::Dram) {
         out.push("no DRAM meter: memory energy is not included".to_owned());

@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod local;
 mod marks;
+mod place;
 mod run;
 
 pub use cli::main;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, carbon};
 use crate::option::Settings;
 use crate::suggest::nearest;
 
@@ -24,10 +24,13 @@ const KNOWN: &[(&str, &[&str])] = &[
             "zone",
             "country",
             "series_file",
+            "series_check_s",
             "embodied_g_per_node_hour",
             "water_l_per_kwh",
+            "fetch",
         ],
     ),
+    ("carbon.fetch", &["provider", "token_file", "base_url", "horizon_h", "history_h"]),
     ("ledger", &["dir", "cluster"]),
 ];
 
@@ -88,18 +91,15 @@ pub(super) fn values(config: &Config, path: &Path) -> Result<(), ConfigError> {
     let seconds = [
         ("node.sample_idle_s", config.node.sample_idle_s),
         ("track.limits.update_interval_min_s", config.track.limits.update_interval_min_s),
+        ("carbon.series_check_s", config.carbon.series_check_s),
     ];
     for (key, value) in seconds {
         if !(0.1..=3600.0).contains(&value) {
             return bad(key, value.to_string(), "a number of seconds from 0.1 to 3600");
         }
     }
-    let later = "to be left out: not available in this version";
-    if let Some(country) = &config.carbon.country {
-        return bad("carbon.country", format!("{country:?}"), later);
-    }
-    if let Some(file) = &config.carbon.series_file {
-        return bad("carbon.series_file", format!("{:?}", file.display().to_string()), later);
+    if let Err((key, value, expected)) = carbon::check(&config.carbon) {
+        return bad(key, value, &expected);
     }
     if config.track.allow_stop {
         return bad("track.allow_stop", "true".to_owned(), "false: not available in this version");

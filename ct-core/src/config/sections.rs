@@ -184,24 +184,6 @@ pub struct Power {
     pub cpu_idle_watts: Option<f64>,
 }
 
-/// `[carbon]`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Carbon {
-    /// A fixed carbon intensity.
-    pub intensity_g_per_kwh: Option<f64>,
-    /// Name of the zone it holds for.
-    pub zone: Option<String>,
-    /// Country of the built-in table.
-    pub country: Option<String>,
-    /// File of hourly intensities.
-    pub series_file: Option<PathBuf>,
-    /// Embodied footprint of a node per hour.
-    pub embodied_g_per_node_hour: Option<f64>,
-    /// Water per kWh.
-    pub water_l_per_kwh: Option<f64>,
-}
-
 /// `[ledger]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::energy::ByComponent;
@@ -18,6 +19,9 @@ pub struct Epoch {
     pub duration: Duration,
     /// Its energy on all nodes of the job, as the job's owner asked to see it.
     pub energy: ByComponent<Microjoules>,
+    /// When it ended, by the wall clock.
+    #[serde(default)]
+    pub end: DateTime<Utc>,
 }
 
 /// Why an epoch cannot end.

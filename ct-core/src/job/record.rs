@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Context, Job};
+use crate::carbon::Pricing;
 use crate::energy::Component;
 use crate::record::{EndReason, Epochs, JobTotal, Record, VERSION};
 use crate::units::Microjoules;
@@ -13,6 +14,10 @@ impl Job {
         let facts = &self.facts;
         let energy = self.energy.total();
         let elapsed = self.elapsed();
+        let pricing = self.price(context.factors);
+        let embodied_g = context.factors.embodied_g(self.cpu_share(context.n_cpus), elapsed);
+        let job_total = self.job_total(&pricing, context);
+        let sci = self.sci(&pricing, embodied_g, job_total.as_ref(), context);
         // The site's name for the cluster comes before Slurm's.
         let cluster = context.cluster.or(facts.cluster.as_deref()).unwrap_or("cluster").to_owned();
         Record {
@@ -45,9 +50,9 @@ impl Job {
             gpu_unused_j: self.gpu_unused,
             energy_by_hour: self.energy.by_hour(),
             pue: context.factors.pue.as_ratio(),
-            intensity: context.factors.intensity_used(),
-            co2e_g: context.factors.footprint_of(energy.total()).as_grams(),
-            embodied_g: context.factors.embodied_g(self.cpu_share(context.n_cpus), elapsed),
+            intensity: pricing.used,
+            co2e_g: pricing.footprint.as_grams(),
+            embodied_g,
             water_l: context.factors.water_l(energy.total()),
             epochs: self.record_epochs(),
             prediction: self.prediction.clone(),
@@ -56,8 +61,9 @@ impl Job {
             attribution: context.policy.as_str().to_owned(),
             warnings: self.all_warnings(context).into_iter().collect(),
             tracked: self.tracked,
-            job_total: self.job_total(context),
+            job_total,
             simulated: self.record_simulated(),
+            sci,
         }
     }
 
@@ -115,10 +121,11 @@ impl Job {
                            was metered";
             all.insert(warning.to_owned());
         }
+        all.extend(self.price(context.factors).warnings);
         all
     }
 
-    fn job_total(&self, context: Context<'_>) -> Option<JobTotal> {
+    fn job_total(&self, pricing: &Pricing, context: Context<'_>) -> Option<JobTotal> {
         let n_nodes = self.facts.n_nodes.unwrap_or(1);
         if !self.is_first_node
             || n_nodes <= 1
@@ -132,7 +139,8 @@ impl Job {
             nodes_seen: self.others.n_seen + 1,
             nodes_missing: self.others.missing.clone(),
             energy_j: energy,
-            co2e_g: context.factors.footprint_of(total).as_grams(),
+            // What the other nodes drew in which hour is not known here: this node's mean stands for it.
+            co2e_g: context.factors.footprint(total.to_joules(), pricing.mean()).as_grams(),
         })
     }
 }

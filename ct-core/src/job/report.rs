@@ -2,13 +2,20 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use super::{Context, Epoch, Job, local};
+use crate::carbon::Factors;
+use crate::carbon::intensity::hour_of;
 use crate::energy::{ByComponent, Component};
 use crate::log::writer::{self, BlockStyle, Consumption, components_sentence, epoch_time};
 use crate::prediction::outlook;
 use crate::record::Prediction;
 use crate::sample::Moment;
-use crate::units::{Joules, Microjoules};
+use crate::units::Microjoules;
+
+/// Hours whose intensities a log lists.
+const MOST_HOURS_LISTED: usize = 1000;
 
 impl Job {
     /// Begins the logs, once: version, PUE, components.
@@ -20,6 +27,7 @@ impl Job {
         let version = env!("CARGO_PKG_VERSION");
         self.log
             .standard(time, format_args!("carbontracker version {version} (carbontracker-slurm)"));
+        self.log_default_intensity(at, context);
         let (pue, source) = (context.factors.pue.as_ratio(), &context.factors.pue_source);
         self.log.standard(
             time,
@@ -38,6 +46,7 @@ impl Job {
         let printed = self.log.output(time, &sentence);
         let simulated = self.log_simulated(at);
         self.log.standard(time, "Monitoring thread started.");
+        self.log_live_intensity(at.wall, context.factors);
         self.at_verbosity(2, printed) + &self.at_verbosity(1, simulated)
     }
 
@@ -67,6 +76,7 @@ impl Job {
 
     pub(super) fn report_epoch(&mut self, at: Moment, context: Context<'_>) -> String {
         let done = self.epochs().len();
+        self.log_live_intensity(at.wall, context.factors);
         if let Some(epoch) = self.epochs().last().copied() {
             self.log_epoch(at, done, epoch, context);
         }
@@ -101,38 +111,67 @@ impl Job {
         let durations: Vec<Duration> = self.epochs().iter().map(|e| e.duration).collect();
         let energies: Vec<Microjoules> = self.epochs().iter().map(|e| e.energy.total()).collect();
         let Some(outlook) = outlook(&durations, &energies, epochs) else { return String::new() };
+        let footprint = self.outlook_footprint(&outlook, context.factors);
         self.prediction = Some(Prediction {
             at: at.wall,
             from_epochs: u32::try_from(durations.len()).unwrap_or(u32::MAX),
             epochs,
             duration_s: outlook.duration.as_secs_f64(),
             energy_j: outlook.energy.as_joules(),
-            co2e_g: context.factors.footprint(outlook.energy).as_grams(),
+            co2e_g: footprint.as_grams(),
         });
         let title = format!("Predicted consumption for {epochs} epoch(s)");
-        self.print_block(at, &title, outlook.duration, outlook.energy, context)
+        let energy = context.factors.facility_kwh(outlook.energy);
+        self.print_block(at, &title, Consumption { duration: outlook.duration, energy, footprint })
     }
 
     /// The actual block over all completed epochs, with the intensity before it.
     fn report_actual(&mut self, at: Moment, context: Context<'_>) -> String {
         let n = self.epochs().len();
         let duration = self.epochs().iter().map(|e| e.duration).sum();
-        let energy: Microjoules = self.epochs().iter().map(|e| e.energy.total()).sum();
         let title = format!("Actual consumption for {n} epoch(s)");
-        let mut text = self.report_intensity(at, context);
-        text.push_str(&self.print_block(at, &title, duration, energy.to_joules(), context));
+        let what = self.consumption(duration, self.epochs(), context);
+        let mut text = self.report_intensity(at, what, self.epochs_span(), context);
+        text.push_str(&self.print_block(at, &title, what));
         text
     }
 
-    fn report_intensity(&mut self, at: Moment, context: Context<'_>) -> String {
+    /// What epochs come to, each with the intensity of its hours.
+    fn consumption(&self, duration: Duration, of: &[Epoch], context: Context<'_>) -> Consumption {
+        let energy: Microjoules = of.iter().map(|e| e.energy.total()).sum();
+        Consumption {
+            duration,
+            energy: context.factors.facility_kwh(energy.to_joules()),
+            footprint: self.priced(context.factors).of_epochs(of),
+        }
+    }
+
+    /// From the first epoch's start to the last one's end.
+    fn epochs_span(&self) -> (DateTime<Utc>, DateTime<Utc>) {
+        let done = self.epochs();
+        let (Some(first), Some(last)) = (done.first(), done.last()) else {
+            return (self.start.wall, self.last.wall);
+        };
+        (first.end - TimeDelta::from_std(first.duration).unwrap_or_default(), last.end)
+    }
+
+    fn report_intensity(
+        &mut self,
+        at: Moment,
+        what: Consumption,
+        span: (DateTime<Utc>, DateTime<Utc>),
+        context: Context<'_>,
+    ) -> String {
         let time = local(at);
-        let g = context.factors.intensity.as_g_per_kwh();
-        let zone = &context.factors.zone;
+        let (kwh, grams) = (what.energy.as_kwh(), what.footprint.as_grams());
+        let mean = || self.priced(context.factors).mean(span.0, span.1).as_g_per_kwh();
+        let g = if kwh > 0.0 { grams / kwh } else { mean() };
+        let (zone, list) = (context.factors.place(), hourly(context.factors, span));
         self.log.standard(
             time,
             format_args!(
                 "Carbon intensities (gCO2eq/kWh) fetched every 900 s at detected location: {zone}: \
-                 [{g:?}]"
+                 [{list}]"
             ),
         );
         // The blank at the end is upstream's.
@@ -142,19 +181,20 @@ impl Job {
         self.at_verbosity(2, printed)
     }
 
-    fn print_block(
-        &mut self,
-        at: Moment,
-        title: &str,
-        duration: Duration,
-        energy: Joules,
-        context: Context<'_>,
-    ) -> String {
-        let what = Consumption {
-            duration,
-            energy: context.factors.facility_kwh(energy),
-            footprint: context.factors.footprint(energy),
-        };
+    /// Says in the error log, in upstream's words, that the intensity is that of no provider.
+    fn log_default_intensity(&mut self, at: Moment, context: Context<'_>) {
+        let Factors { fallback, series, .. } = context.factors;
+        let (g, zone) = (fallback.intensity.as_g_per_kwh(), &fallback.zone);
+        if series.is_some() {
+            return;
+        }
+        let using = format!("Using average carbon intensity for {zone}: {g:.2} gCO2eq/kWh.");
+        let message =
+            format!("No carbon intensity provider specified. {using} ({})", fallback.source);
+        self.log.error(local(at), "WARNING", message);
+    }
+
+    fn print_block(&mut self, at: Moment, title: &str, what: Consumption) -> String {
         let style = BlockStyle {
             decimals: self.settings.decimal_precision,
             interpretable: self.settings.interpretable,
@@ -205,17 +245,32 @@ impl Job {
         if !self.epochs().is_empty() {
             return self.report_actual(at, context);
         }
-        let whole = Epoch { duration: self.elapsed(), energy: self.visible_energy() };
+        let (duration, end) = (self.elapsed(), self.last.wall);
+        let whole = Epoch { duration, energy: self.visible_energy(), end };
         self.log_epoch(at, 1, whole, context);
-        let mut text = self.report_intensity(at, context);
-        let joules = whole.energy.total().to_joules();
-        text.push_str(&self.print_block(at, "Actual consumption", whole.duration, joules, context));
+        let what = self.consumption(duration, &[whole], context);
+        let mut text = self.report_intensity(at, what, (self.start.wall, end), context);
+        text.push_str(&self.print_block(at, "Actual consumption", what));
         text
     }
 
     fn at_verbosity(&self, level: u8, text: String) -> String {
         if self.settings.verbose >= level { text } else { String::new() }
     }
+}
+
+/// The intensity of each hour, rounded as upstream does; of one hour after the other with the same
+/// value the first.
+fn hourly(factors: &Factors, (start, end): (DateTime<Utc>, DateTime<Utc>)) -> String {
+    let mut values: Vec<f64> = Vec::new();
+    let mut hour = hour_of(start);
+    while values.is_empty() || (hour < end && values.len() < MOST_HOURS_LISTED) {
+        let g = (factors.intensity_at(hour).as_g_per_kwh() * 100.0).round() / 100.0;
+        values.push(g);
+        hour += TimeDelta::hours(1);
+    }
+    values.dedup();
+    values.iter().map(|g| format!("{g:?}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Energy of a component as the logs have it: `cpu` is all that is not a GPU.

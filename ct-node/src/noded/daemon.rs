@@ -16,6 +16,7 @@ use super::startup::Started;
 use super::state::StateDir;
 use crate::dispatch::{Desk, Peer};
 use crate::log_files::LogFiles;
+use crate::series_watch::SeriesWatch;
 use crate::server::Server;
 use crate::station::Station;
 
@@ -51,6 +52,7 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
     let closing = Closing::new(&station, wake_end)?;
     let live = Live::open(&mut station)?;
     super::gres::open(&mut station)?;
+    station.watch_series(SeriesWatch::start(&station.config().carbon)?);
     let mut daemon = Daemon {
         station,
         logs: LogFiles::default(),

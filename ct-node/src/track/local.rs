@@ -23,9 +23,11 @@ use nix::unistd::{Pid, Uid, User, getegid, geteuid};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::client::say;
+use super::place;
 use super::run::spawned;
 use crate::dispatch::{Desk, Peer};
 use crate::log_files::LogFiles;
+use crate::series_watch::SeriesWatch;
 use crate::server::Server;
 use crate::station::Station;
 
@@ -49,7 +51,13 @@ impl Local {
         let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let job_id = std::process::id();
         let facts = facts(job_id, &sampler);
+        let watch = SeriesWatch::start(&config.carbon)?;
+        let guessed = place::guess(&config.carbon);
         let mut station = Station::new(config, node, sampler);
+        station.watch_series(watch);
+        if let Some(fixed) = guessed {
+            station.fall_back_on(fixed);
+        }
         station.start_local(facts, set);
         let socket_dir = make_socket_dir(job_id)?;
         let server = Server::bind(&socket_dir.join(SOCKET_NAME))?;
