@@ -10,6 +10,11 @@ mod pricing;
 pub mod sci;
 pub mod series;
 
+#[cfg_attr(
+    not(feature = "meters"),
+    expect(unused_imports, reason = "jobs are measured only with meters")
+)]
+pub(crate) use pricing::Mean;
 pub use pricing::Pricing;
 
 use std::sync::Arc;
@@ -82,6 +87,8 @@ pub struct Factors {
     pub pue_source: String,
     /// Carbon intensity where the series has none.
     pub fallback: Fixed,
+    /// Whether the fallback is a guess, which is said in the log.
+    pub is_guessed: bool,
     /// The site's series.
     pub series: Option<Arc<IntensitySeries>>,
     /// Why there is no series though the site names a file.
@@ -103,6 +110,7 @@ impl Factors {
             pue_source: pue.map_or_else(|| DEFAULT_PUE_SOURCE.to_owned(), site),
             pue: pue.unwrap_or_else(default_pue),
             fallback: Fixed::from_config(&config.carbon),
+            is_guessed: false,
             series: None,
             series_problem: None,
             embodied_g_per_node_hour: config.carbon.embodied_g_per_node_hour,

@@ -93,9 +93,9 @@ impl Station {
         self.refresh_series();
     }
 
-    /// Prices with this intensity where no series has a value.
-    pub fn fall_back_on(&mut self, fixed: Fixed) {
-        self.factors.fallback = fixed;
+    /// Prices with a guessed intensity, and says so.
+    pub fn fall_back_on(&mut self, guessed: Fixed) {
+        (self.factors.fallback, self.factors.is_guessed) = (guessed, true);
         self.problems.remove(DEFAULT_INTENSITY);
     }
 

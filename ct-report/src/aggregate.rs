@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use clap::ValueEnum;
 use ct_core::record::Record;
 
+use crate::intensity::reprice::{Gaps, Repricer};
 use crate::query::Query;
 use crate::query::time::Period;
 pub(crate) use sums::Sums;
@@ -73,10 +74,13 @@ pub(crate) type Group = Vec<Option<String>>;
 pub(crate) struct Report {
     groups: BTreeMap<Group, Sums>,
     n_records: u64,
+    /// What prices anew were not found, or are forecasts.
+    pub(crate) gaps: Gaps,
 }
 
 impl Report {
-    /// Adds a record, as far as the query asks for it; says whether it did.
+    /// Adds a record, as far as the query asks for it, priced anew where that is asked for; says
+    /// whether it did.
     ///
     /// # Errors
     ///
@@ -86,6 +90,7 @@ impl Report {
         record: &Record,
         keys: &[Key],
         query: &Query,
+        repricer: Option<&Repricer>,
     ) -> Result<bool, String> {
         if !query.selects(record) {
             return Ok(false);
@@ -97,7 +102,12 @@ impl Report {
         let mut is_counted = false;
         for slice in slices.iter().filter(|slice| is_whole || query.covers(slice.at)) {
             let group = keys.iter().map(|key| value(*key, record, query, slice)).collect();
-            self.groups.entry(group).or_default().add(self.n_records, record, slice);
+            let sums = self.groups.entry(group).or_default();
+            sums.add(self.n_records, record, slice);
+            if let Some(repricer) = repricer {
+                let hour = (!is_whole).then_some(slice.at);
+                sums.add_repriced(repricer.reprice(record, hour, &mut self.gaps));
+            }
             is_counted = true;
         }
         Ok(is_counted)
@@ -106,6 +116,7 @@ impl Report {
     /// Adds a report of other records.
     pub(crate) fn append(&mut self, other: Self) {
         self.n_records += other.n_records;
+        self.gaps.append(other.gaps);
         for (group, sums) in other.groups {
             self.groups.entry(group).or_default().append(sums);
         }

@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and the commands that answer.
 
 pub(crate) mod aggregate;
+pub(crate) mod intensity;
 mod output;
 pub(crate) mod parse;
 pub(crate) mod reconcile;
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Aggregate(aggregate::AggregateArgs),
     /// Print energy and carbon of jobs by user, account, partition, month and more
     Usage(Box<usage::UsageArgs>),
+    /// Fill and show the site's file of carbon intensities
+    Intensity(intensity::IntensityArgs),
     /// Hold the energy of jobs against the meters of the nodes they ran on
     Reconcile(Box<reconcile::ReconcileArgs>),
 }

@@ -7,6 +7,7 @@ mod aggregate;
 mod cli;
 mod diagnostic;
 mod dictionary;
+mod intensity;
 mod load;
 mod query;
 mod reconcile;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Parse(args) => cli::parse::run(args),
         Command::Aggregate(args) => cli::aggregate::run(args),
         Command::Usage(args) => cli::usage::run(args),
+        Command::Intensity(args) => cli::intensity::run(args),
         Command::Reconcile(args) => cli::reconcile::run(args),
     };
     outcome.map_or_else(|error| diagnostic::report(&error), Outcome::exit_code)

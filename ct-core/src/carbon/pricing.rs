@@ -33,14 +33,38 @@ impl Pricing {
     }
 }
 
+/// A weighted mean of intensities; of equal ones it is exactly theirs.
+#[derive(Default)]
+pub(crate) struct Mean {
+    weights: f64,
+    weighted_g: f64,
+    range: Option<(f64, f64)>,
+}
+
+impl Mean {
+    /// Adds an intensity with its weight.
+    pub(crate) fn add(&mut self, intensity: CarbonIntensity, weight: f64) {
+        let g = intensity.as_g_per_kwh();
+        self.weights += weight;
+        self.weighted_g += g * weight;
+        let (low, high) = self.range.unwrap_or((g, g));
+        self.range = Some((low.min(g), high.max(g)));
+    }
+
+    /// The mean; `None` of no weight.
+    pub(crate) fn get(&self) -> Option<CarbonIntensity> {
+        let (low, high) = self.range.filter(|_| self.weights > 0.0)?;
+        CarbonIntensity::new((self.weighted_g / self.weights).clamp(low, high))
+    }
+}
+
 /// Weight that each source has in the sum.
 #[derive(Default)]
 struct Shares {
     by_source: Vec<(String, String, f64)>,
     fallback: f64,
     forecast: f64,
-    sum: f64,
-    weighted_g: f64,
+    mean: Mean,
 }
 
 impl Shares {
@@ -56,8 +80,7 @@ impl Shares {
         }
         self.fallback += if hour.is_none() { weight } else { 0.0 };
         self.forecast += if hour.is_some_and(|h| h.is_forecast) { weight } else { 0.0 };
-        self.weighted_g += factors.intensity_at(at).as_g_per_kwh() * weight;
-        self.sum += weight;
+        self.mean.add(factors.intensity_at(at), weight);
     }
 
     fn used(mut self) -> IntensityUsed {
@@ -69,13 +92,13 @@ impl Shares {
             sources.truncate(MOST_SOURCES);
             sources.push("and others");
         }
-        let g_per_kwh = if self.sum > 0.0 { self.weighted_g / self.sum } else { 0.0 };
+        let g_per_kwh = self.mean.get().map_or(0.0, CarbonIntensity::as_g_per_kwh);
         IntensityUsed { g_per_kwh, zone, source: sources.join("; ") }
     }
 
     fn warnings(&self, factors: &Factors) -> Vec<String> {
         let mut out: Vec<String> = factors.series_problem.iter().cloned().collect();
-        let share = |part: f64| percent(part / self.sum);
+        let share = |part: f64| percent(part / self.mean.weights);
         if let Some(series) = factors.series.as_deref().filter(|_| self.fallback > 0.0) {
             let (g, source) = (factors.fallback.intensity.as_g_per_kwh(), &factors.fallback.source);
             out.push(format!(
@@ -127,20 +150,17 @@ impl Factors {
     /// Mean intensity over a span of time that may lie ahead; hours without a value count with the
     /// fallback.
     pub fn mean_over(&self, start: DateTime<Utc>, end: DateTime<Utc>) -> CarbonIntensity {
-        let (mut sum, mut seconds) = (0.0, 0.0);
+        let mut mean = Mean::default();
         let mut from = start;
         for _ in 0..MOST_HOURS {
             let next = (hour_of(from) + TimeDelta::hours(1)).min(end);
             if next <= from {
                 break;
             }
-            let span = (next - from).as_seconds_f64();
-            sum += self.intensity_at(from).as_g_per_kwh() * span;
-            seconds += span;
+            mean.add(self.intensity_at(from), (next - from).as_seconds_f64());
             from = next;
         }
-        let mean = if seconds > 0.0 { CarbonIntensity::new(sum / seconds) } else { None };
-        mean.unwrap_or_else(|| self.intensity_at(start))
+        mean.get().unwrap_or_else(|| self.intensity_at(start))
     }
 }
 
@@ -216,5 +236,9 @@ mod tests {
         let mean = factors.mean_over(at("11:30:00"), at("12:30:00")).as_g_per_kwh();
         assert!((mean - (300.0 + 143.3) / 2.0).abs() < 1e-9);
         assert_eq!(factors.mean_over(at("10:00:00"), at("10:00:00")).as_g_per_kwh(), 100.0);
+        // Of equal values the mean is theirs, to the last digit.
+        let fixed = Factors { series: None, ..factors };
+        let priced = fixed.price(&[hour(8, 0.1), hour(9, 0.7), hour(10, 0.3)], Utc::now());
+        assert_eq!(priced.used.g_per_kwh, 143.3);
     }
 }

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{Context, Epoch, Job};
 use crate::carbon::intensity::hour_of;
 use crate::carbon::sci::Sci;
-use crate::carbon::{Factors, Pricing};
+use crate::carbon::{Factors, Mean, Pricing};
 use crate::prediction::Outlook;
 use crate::record::JobTotal;
 use crate::units::{CarbonIntensity, GramsCo2e, Joules, Microjoules};
@@ -25,16 +25,14 @@ pub(super) struct Priced<'a> {
 impl Priced<'_> {
     /// Mean intensity over a span of the job's time, weighted by what the job drew in each hour.
     pub(super) fn mean(&self, start: DateTime<Utc>, end: DateTime<Utc>) -> CarbonIntensity {
-        let (mut sum, mut weights) = (0.0, 0.0);
+        let mut mean = Mean::default();
         let first = self.hours.partition_point(|h| h.hour + TimeDelta::hours(1) <= start);
         for hour in self.hours[first..].iter().take_while(|h| h.hour < end) {
             let to = end.min(hour.hour + TimeDelta::hours(1));
             let weight = hour.watts * (to - start.max(hour.hour)).as_seconds_f64();
-            sum += self.factors.intensity_at(hour.hour).as_g_per_kwh() * weight;
-            weights += weight;
+            mean.add(self.factors.intensity_at(hour.hour), weight);
         }
-        let mean = if weights > 0.0 { CarbonIntensity::new(sum / weights) } else { None };
-        mean.unwrap_or_else(|| self.factors.mean_over(start, end))
+        mean.get().unwrap_or_else(|| self.factors.mean_over(start, end))
     }
 
     /// Footprint of an epoch, on all nodes of the job.

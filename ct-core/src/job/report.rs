@@ -27,7 +27,7 @@ impl Job {
         let version = env!("CARGO_PKG_VERSION");
         self.log
             .standard(time, format_args!("carbontracker version {version} (carbontracker-slurm)"));
-        self.log_default_intensity(at, context);
+        self.log_guess(at, context);
         let (pue, source) = (context.factors.pue.as_ratio(), &context.factors.pue_source);
         self.log.standard(
             time,
@@ -181,13 +181,10 @@ impl Job {
         self.at_verbosity(2, printed)
     }
 
-    /// Says in the error log, in upstream's words, that the intensity is that of no provider.
-    fn log_default_intensity(&mut self, at: Moment, context: Context<'_>) {
-        let Factors { fallback, series, .. } = context.factors;
+    /// Says in the error log, in upstream's words, that the place was guessed.
+    fn log_guess(&mut self, at: Moment, context: Context<'_>) {
+        let Factors { fallback, is_guessed: true, .. } = context.factors else { return };
         let (g, zone) = (fallback.intensity.as_g_per_kwh(), &fallback.zone);
-        if series.is_some() {
-            return;
-        }
         let using = format!("Using average carbon intensity for {zone}: {g:.2} gCO2eq/kWh.");
         let message =
             format!("No carbon intensity provider specified. {using} ({})", fallback.source);

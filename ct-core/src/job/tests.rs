@@ -282,7 +282,6 @@ fn a_job_over_a_full_hour_is_priced_with_both_intensities() {
     let log = &job.log.standard;
     assert!(log.contains("Carbon intensity fetched: 100.00 gCO2/kWh at DK1\n"), "{log}");
     assert!(log.contains("fetched every 900 s at detected location: DK1: [100.0, 400.0]"), "{log}");
-    assert!(!job.log.error.contains("No carbon intensity provider"), "{}", job.log.error);
     // ISO/IEC 21031 for the job: E · I + M, half a node for 1.25 h at 10 g/h.
     let sci = record.sci.unwrap();
     assert!((sci.e_kwh - 0.225).abs() < 1e-12 && sci.m_g == Some(6.25));
@@ -324,12 +323,17 @@ fn epochs_are_priced_in_their_hours_and_the_prediction_in_those_to_come() {
 }
 
 #[test]
-fn a_site_without_a_provider_says_whose_intensity_it_is() {
-    let world = World::new();
-    let mut job = job("epochs:1");
-    job.begin_logs(at(0), world.context());
+fn a_guess_of_the_place_is_said_in_the_log() {
+    let mut world = World::new();
+    let mut plain = job("epochs:1");
+    plain.begin_logs(at(0), world.context());
+    assert_eq!(plain.log.error, "");
+    assert!(!plain.log.standard.contains("fetched:"));
+
+    world.factors.is_guessed = true;
+    let mut guessed = job("epochs:1");
+    guessed.begin_logs(at(0), world.context());
     let said = "No carbon intensity provider specified. \
                 Using average carbon intensity for World: 445.00 gCO2eq/kWh.";
-    assert!(job.log.error.contains(said), "{}", job.log.error);
-    assert!(!job.log.standard.contains("fetched:"));
+    assert!(guessed.log.error.contains(said), "{}", guessed.log.error);
 }

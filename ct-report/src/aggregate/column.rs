@@ -34,6 +34,9 @@ pub(crate) enum Value {
     AllocatedJ,
     DynamicJ,
     GpuUnusedJ,
+    Co2eRepricedG,
+    RepricedShare,
+    SciGPerJob,
 }
 
 impl Value {
@@ -78,6 +81,9 @@ impl Value {
             Self::AllocatedJ => "allocated_j",
             Self::DynamicJ => "dynamic_j",
             Self::GpuUnusedJ => "gpu_unused_j",
+            Self::Co2eRepricedG => "co2e_repriced_g",
+            Self::RepricedShare => "repriced_share",
+            Self::SciGPerJob => "sci_g_per_job",
         }
     }
 
@@ -108,6 +114,9 @@ impl Value {
             Self::AllocatedJ => Cell::Microjoules(sums.allocated_uj),
             Self::DynamicJ => Cell::Microjoules(sums.dynamic_uj()),
             Self::GpuUnusedJ => Cell::Microjoules(sums.gpu_unused_uj),
+            Self::Co2eRepricedG => Cell::Number(sums.co2e_repriced_g(), 3),
+            Self::RepricedShare => Cell::Number(sums.repriced_share(), 3),
+            Self::SciGPerJob => Cell::Number(sums.sci_g_per_job(), 3),
         }
     }
 }
@@ -147,15 +156,25 @@ impl Column {
     }
 }
 
-/// The columns asked for; keys come first where only values are named.
+/// The columns asked for; keys come first where only values are named, and the values at new prices
+/// where there are such.
 ///
 /// # Errors
 ///
 /// A name that is neither a value nor one of the keys.
-pub(crate) fn columns(keys: &[Key], names: &[String]) -> Result<Vec<Column>, String> {
+pub(crate) fn columns(
+    keys: &[Key],
+    names: &[String],
+    is_repriced: bool,
+) -> Result<Vec<Column>, String> {
     let key_columns = keys.iter().enumerate().map(|(at, key)| Column::Key(at, *key));
     if names.is_empty() {
-        return Ok(key_columns.chain(Value::DEFAULT.map(Column::Value)).collect());
+        let new = [Value::Co2eRepricedG, Value::RepricedShare];
+        let values = Value::DEFAULT.into_iter().flat_map(|value| {
+            let added = (value == Value::Co2eG && is_repriced).then_some(new);
+            std::iter::once(value).chain(added.into_iter().flatten())
+        });
+        return Ok(key_columns.chain(values.map(Column::Value)).collect());
     }
     let column = |name: &String| {
         let key = key_columns.clone().find(|column| column.name() == name);

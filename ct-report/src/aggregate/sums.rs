@@ -7,6 +7,7 @@ use ct_core::energy::Component;
 use ct_core::record::{EndReason, Record};
 
 use super::slice::Slice;
+use crate::intensity::reprice::Repriced;
 
 /// A job over several nodes: its cluster by a hash, id, restart count; commands outside of Slurm are
 /// told apart by their start.
@@ -44,6 +45,7 @@ pub(crate) struct Sums {
     gpu_s: f64,
     covered_s: f64,
     node_s: f64,
+    repriced: Option<Repriced>,
 }
 
 impl Sums {
@@ -119,8 +121,31 @@ impl Sums {
         add_known(&mut self.water_l, other.water_l);
         self.core_s += other.core_s;
         self.gpu_s += other.gpu_s;
+        if let Some(part) = other.repriced {
+            self.add_repriced(part);
+        }
         self.covered_s += other.covered_s;
         self.node_s += other.node_s;
+    }
+
+    pub(super) fn add_repriced(&mut self, part: Repriced) {
+        *self.repriced.get_or_insert_default() += part;
+    }
+
+    /// Footprint at the prices of the file that was named, in gCO2e.
+    pub(crate) fn co2e_repriced_g(&self) -> Option<f64> {
+        self.repriced.map(|sum| sum.co2e_g)
+    }
+
+    /// Share of the energy that the file had a price for.
+    pub(crate) fn repriced_share(&self) -> Option<f64> {
+        self.repriced.and_then(Repriced::share)
+    }
+
+    /// SCI with the job as functional unit, in gCO2e; `None` without jobs.
+    pub(crate) fn sci_g_per_job(&self) -> Option<f64> {
+        let n = self.n_jobs();
+        (n > 0).then(|| (self.co2e_g + self.embodied_g.unwrap_or(0.0)) / n as f64)
     }
 
     /// Jobs, each once however many nodes it had.

@@ -11,7 +11,8 @@ use ct_core::record::Record;
 use crate::aggregate::column::{Column, columns};
 use crate::aggregate::{Key, Report};
 use crate::cli::output::OutputArgs;
-use crate::diagnostic::Outcome;
+use crate::diagnostic::{Outcome, note};
+use crate::intensity::reprice::Repricer;
 use crate::load::jobs::{self, Place, Sources};
 use crate::query::time::{Edge, Zone, parse_time};
 use crate::query::{JobSelector, Query};
@@ -62,6 +63,12 @@ pub(crate) struct UsageArgs {
     /// Begin months, weeks and days in this zone: UTC, local or a name such as Europe/Berlin
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     timezone: Zone,
+    /// Price the energy of each hour anew with this file of intensities, beside the records' values
+    #[arg(long, value_name = "FILE")]
+    reprice: Option<PathBuf>,
+    /// Price all records with this zone of the --reprice file, whatever their own
+    #[arg(long, value_name = "ZONE", requires = "reprice")]
+    zone: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -69,10 +76,14 @@ pub(crate) struct UsageArgs {
 /// Adds up the jobs asked for and prints them by group.
 pub(crate) fn run(args: &UsageArgs) -> Result<Outcome> {
     let query = query(args)?;
-    let columns = columns(&args.by, &args.format).map_err(|error| anyhow!(error))?;
+    let is_repriced = args.reprice.is_some();
+    let columns = columns(&args.by, &args.format, is_repriced).map_err(|error| anyhow!(error))?;
     let mut outcome = Outcome::default();
+    let repricer = args.reprice.as_deref();
+    let repricer = repricer.map(|file| Repricer::read(file, args.zone.as_deref(), &mut outcome));
+    let repricer = repricer.transpose()?;
     let add = |report: &mut Report, record: &Record, place: Place<'_>, outcome: &mut Outcome| {
-        match report.add(record, &args.by, &query) {
+        match report.add(record, &args.by, &query, repricer.as_ref()) {
             Ok(is_counted) => outcome.matched += usize::from(is_counted),
             Err(reason) => {
                 let skipped = Skipped { line: place.line, reason: reason.into() };
@@ -82,6 +93,7 @@ pub(crate) fn run(args: &UsageArgs) -> Result<Outcome> {
     };
     let report = jobs::fold(&sources(args, &query)?, &mut outcome, add, Report::append)?;
     print(args, &columns, &report)?;
+    repricer.iter().flat_map(|r| r.notes(&report.gaps)).for_each(|text| note(&text));
     Ok(outcome)
 }
 

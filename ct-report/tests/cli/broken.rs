@@ -54,7 +54,8 @@ fn errors_have_cause_and_hint() {
         "error: column is \"watts\", expected one of user, jobs, elapsed_h, energy_kwh, \
          allocated_kwh, dynamic_kwh, cpu_kwh, dram_kwh, gpu_kwh, rest_kwh, co2e_g, measured_share, \
          coverage, gpu_unused_kwh, failed_kwh, cancelled_kwh, embodied_g, water_l, core_hours, \
-         gpu_hours, energy_j, allocated_j, dynamic_j, gpu_unused_j\n",
+         gpu_hours, energy_j, allocated_j, dynamic_j, gpu_unused_j, co2e_repriced_g, \
+         repriced_share, sci_g_per_job\n",
     );
 }
 

@@ -3,6 +3,9 @@
 
 mod as_upstream;
 mod broken;
+#[cfg(feature = "fetch")]
+mod fetch;
+mod intensity;
 mod ledger;
 mod logs;
 mod paths;

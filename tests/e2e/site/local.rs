@@ -49,6 +49,43 @@ fn exit_status_is_the_commands_and_the_logs_are_left() -> Result<()> {
 }
 
 #[test]
+fn the_country_is_guessed_from_the_time_zone_and_that_is_said() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let cluster = Cluster::builder().create()?;
+    let user = cluster.user(1);
+    let bin = cluster.dir().join("ct-track");
+    fs::copy(artifact::built("ct-node", "ct-track")?, &bin)?;
+    let run = |config: &str| {
+        let path = cluster.dir().join("c.toml");
+        fs::write(&path, config)?;
+        let path = path.display().to_string();
+        let args = ["run", "--config", &path, "--log_dir", "logs", "--", "sleep", "0.2"];
+        let command = cluster.command(user, &bin.display().to_string()).args(&args);
+        command.env("TZ", "Europe/Copenhagen").run()?.success();
+        let logs = cluster.home(user).join("logs");
+        let record: serde_json::Value = serde_json::from_str(&texts(&logs, ".json")[0])?;
+        let errors = texts(&logs, "_err.log").concat();
+        fs::remove_dir_all(logs)?;
+        anyhow::Ok((record, errors))
+    };
+    let (record, errors) = run("")?;
+    let source = record["intensity"]["source"].as_str().unwrap_or_default();
+    assert!(source.contains("guessed from the system's time zone Europe/Copenhagen"), "{source}");
+    assert_eq!(
+        (number(&record, "intensity.g_per_kwh"), &record["intensity"]["zone"]),
+        (143.3, &"DK".into())
+    );
+    assert!(errors.contains("Using average carbon intensity for DK: 143.30"), "{errors}");
+
+    // Who says where it is has nothing guessed.
+    let (record, errors) = run("[carbon]\ncountry = \"NO\"\n")?;
+    assert_eq!((&record["intensity"]["zone"], &*errors), (&"NO".into(), ""));
+    Ok(())
+}
+
+#[test]
 fn epochs_are_marked_from_within_the_command() -> Result<()> {
     if !e2e_is_possible() {
         return Ok(());

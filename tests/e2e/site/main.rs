@@ -5,6 +5,7 @@ mod endings;
 mod forms;
 mod gpus;
 mod harm;
+mod intensity;
 mod job_dir;
 mod local;
 mod refusals;
