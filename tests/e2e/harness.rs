@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
-use ct_tests::plant::{CpuTime, Domain, Gpu, MigInstance, Package, Spec, Waveform};
+use ct_tests::plant::{CpuTime, Domain, Fault, Gpu, MigInstance, Package, Spec, Waveform};
 use ct_tests::{
     Cluster, Meter, PowerPlant, Proctrack, User, artifact, cgroup_test_is_possible, e2e_is_possible,
 };
@@ -269,6 +269,27 @@ fn counters_advance_at_the_watts_of_the_spec() -> Result<()> {
     let root = plant.root().to_owned();
     drop(plant);
     assert!(fs::read_to_string(root.join("truth.json"))?.contains("package-0/dram"));
+    Ok(())
+}
+
+#[test]
+fn plant_lets_a_meter_go_wrong_on_demand_and_still_knows_the_truth() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let packages = vec![Package::new(Domain::constant(100.0))];
+    let mut plant = PowerPlant::start(dir.path(), Spec { packages, ..Spec::default() })?;
+    let zone = plant.sysfs().join("class/powercap/intel-rapl:0/energy_uj");
+    plant.set_fault(Meter::Package(0), Fault::Jump(500.0))?;
+    assert!(read_number(&zone)? >= 500_000_000);
+    plant.set_fault(Meter::Package(0), Fault::Vanish)?;
+    assert!(!zone.exists());
+    assert!(plant.set_fault(Meter::Psys, Fault::Stop).is_err());
+    plant.heal(Meter::Package(0))?;
+    assert!(read_number(&zone)? >= 500_000_000);
+    let now = SystemTime::now();
+    let drawn_j = plant.truth_at(now)?.of(Meter::Package(0))?;
+    let earlier_j = plant.truth_at(now - Duration::from_millis(10))?.of(Meter::Package(0))?;
+    // 100 W for 10 ms; the jump is no energy.
+    assert!((drawn_j - earlier_j - 1.0).abs() < 1e-3 && drawn_j < 400.0, "{drawn_j} J");
     Ok(())
 }
 

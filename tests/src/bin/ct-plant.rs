@@ -20,8 +20,8 @@ use ct_tests::plant::{Generator, Spec};
 #[derive(Parser)]
 #[command(name = "ct-plant", version)]
 struct Args {
-    /// Also end with standard input, and answer each line of it, "truth", when ROOT/truth.json
-    /// is written
+    /// Also end with standard input, and answer each line of it: "truth" (ROOT/truth.json is
+    /// written), "truth UNIX_SECONDS", "fault METER FAULT", "heal METER"
     #[arg(long)]
     until_eof: bool,
     /// The machine, as JSON
@@ -64,11 +64,7 @@ fn listen(sender: Sender<String>) -> Option<Sender<String>> {
 fn run(plant: &mut Generator, requests: &Receiver<String>, is_over: &AtomicBool) -> Result<()> {
     while !is_over.load(Ordering::Relaxed) {
         match requests.recv_timeout(plant.pause()) {
-            Ok(request) if request == "truth" => {
-                plant.write_truth()?;
-                say("truth");
-            }
-            Ok(request) => say(&format!("unknown request {request:?}, expected \"truth\"")),
+            Ok(request) => say(&plant.answer(&request)),
             Err(RecvTimeoutError::Timeout) => plant.tick()?,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }

@@ -13,6 +13,8 @@ pub(super) struct CpuClock {
     busy_s: Vec<f64>,
     /// What the group said last, in nanoseconds by real CPU.
     last_ns: Vec<u64>,
+    /// Seconds used by CPU at earlier updates, and when that was.
+    past: Vec<(f64, Vec<f64>)>,
 }
 
 impl CpuClock {
@@ -22,7 +24,9 @@ impl CpuClock {
             CpuTime::Cpuacct(group) => read_usage(group),
             CpuTime::Utilisation(_) => Vec::new(),
         };
-        Self { source: spec.cpu_time.clone(), busy_s: vec![0.0; spec.cpus], last_ns }
+        let busy_s = vec![0.0; spec.cpus];
+        let past = vec![(0.0, busy_s.clone())];
+        Self { source: spec.cpu_time.clone(), busy_s, last_ns, past }
     }
 
     /// The seconds used by each CPU until `elapsed_s`.
@@ -32,9 +36,36 @@ impl CpuClock {
             CpuTime::Cpuacct(group) => {
                 let now_ns = read_usage(group);
                 self.add(&now_ns);
+                self.remember(elapsed_s);
             }
         }
         &self.busy_s
+    }
+
+    /// The seconds used by each CPU until a time that has passed.
+    pub(super) fn busy_at(&self, elapsed_s: f64) -> Vec<f64> {
+        if let CpuTime::Utilisation(part) = self.source {
+            return vec![elapsed_s * part; self.busy_s.len()];
+        }
+        let next = self.past.partition_point(|(at_s, _)| *at_s <= elapsed_s);
+        let Some((from_s, before)) = next.checked_sub(1).map(|n| &self.past[n]) else {
+            return vec![0.0; self.busy_s.len()];
+        };
+        let Some((to_s, after)) = self.past.get(next) else { return before.clone() };
+        let part = (elapsed_s - from_s) / (to_s - from_s);
+        before.iter().zip(after).map(|(a, b)| a + (b - a) * part).collect()
+    }
+
+    /// Keeps what was used until now. Of a time without load its start and its end are enough.
+    fn remember(&mut self, elapsed_s: f64) {
+        if let [.., (_, earlier), (at_s, latest)] = self.past.as_mut_slice()
+            && earlier == latest
+            && *latest == self.busy_s
+        {
+            *at_s = elapsed_s;
+            return;
+        }
+        self.past.push((elapsed_s, self.busy_s.clone()));
     }
 
     /// Adds what was used since the last reading. A group that is gone leaves an empty reading;
@@ -81,6 +112,22 @@ mod tests {
         assert_eq!(clock.update(4.0), [3.0, 0.5]);
         fs::write(&file, "250000000 0 \n").unwrap();
         assert_eq!(clock.update(5.0), [3.25, 0.5]);
+    }
+
+    #[test]
+    fn load_of_the_past_is_even_between_two_updates() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("cpuacct.usage_percpu");
+        let mut clock = clock_on(dir.path());
+        for elapsed_s in [1.0, 2.0, 3.0] {
+            clock.update(elapsed_s);
+        }
+        assert_eq!(clock.past.len(), 2, "{:?}", clock.past);
+        fs::write(&file, "2000000000 0\n").unwrap();
+        clock.update(5.0);
+        for (elapsed_s, busy_s) in [(0.5, 0.0), (3.0, 0.0), (4.0, 1.0), (5.0, 2.0), (6.0, 2.0)] {
+            assert_eq!(clock.busy_at(elapsed_s), [busy_s, 0.0], "{elapsed_s} s");
+        }
     }
 
     #[test]

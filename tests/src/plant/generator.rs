@@ -7,12 +7,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 
 use super::cpu::CpuClock;
-use super::spec::{Domain, Meter, Spec, Truth};
-use super::tree::{self, GpuFiles, LiveFile, StatFile};
+use super::cray::PmCounters;
+use super::meter::{Meter, Truth};
+use super::readout::{Fault, Quantity, Reading, Readout};
+use super::spec::Spec;
+use super::tree::{self, StatFile};
 use super::waveform::Waveform;
+use super::{hwmon, rapl};
 
-/// Microjoules per joule, and millijoules per joule.
-const UJ_PER_J: f64 = 1e6;
+/// NVML counts millijoules and milliwatts.
 const MILLI: f64 = 1e3;
 
 /// A simulated machine; `ct-plant` calls [`Generator::tick`] every few milliseconds.
@@ -22,8 +25,8 @@ pub struct Generator {
     spec: Spec,
     clock: CpuClock,
     stat: StatFile,
-    zones: Vec<(Meter, Domain, LiveFile)>,
-    gpus: Vec<GpuFiles>,
+    readouts: Vec<Readout>,
+    cray: Option<PmCounters>,
     started: Instant,
     started_unix_s: f64,
     now: Moment,
@@ -48,17 +51,17 @@ impl Generator {
     pub fn start(root: &Path, spec: Spec) -> Result<Self> {
         ensure!(spec.cpus > 0, "the spec has no CPU, expected at least one");
         tree::make_cpus(root, &spec)?;
-        let zones = make_zones(root, &spec)?;
-        let gpus = spec.gpus.iter().enumerate().map(|(n, gpu)| tree::make_gpu(root, n, gpu));
-        let gpus = gpus.collect::<Result<_>>()?;
+        let readouts = make_readouts(root, &spec)?;
         let clock = CpuClock::start(&spec);
         let (started, wall) = (Instant::now(), SystemTime::now());
         let started_unix_s = wall.duration_since(UNIX_EPOCH).context("before 1970")?.as_secs_f64();
         let stat = StatFile::create(root, spec.cpus, started_unix_s)?;
+        let cray = spec.cray.as_ref().map(|c| PmCounters::make(root, c, started_unix_s));
+        let cray = cray.transpose()?;
         let root = root.to_owned();
         let now = Moment { busy_s: vec![0.0; spec.cpus], ..Moment::default() };
         let mut generator =
-            Self { root, spec, clock, stat, zones, gpus, started, started_unix_s, now };
+            Self { root, spec, clock, stat, readouts, cray, started, started_unix_s, now };
         generator.tick()?;
         Ok(generator)
     }
@@ -86,44 +89,73 @@ impl Generator {
         let busy_cores = used.map(|(now, before)| (now - before) / tau_s).collect();
         self.now = Moment { elapsed_s, busy_s, busy_cores };
         self.stat.set(&self.now.busy_s, elapsed_s, self.started_unix_s)?;
-        for (meter, domain, counter) in &self.zones {
-            let energy_uj = (self.energy_j(*meter, &domain.waveform) * UJ_PER_J) as u64;
-            counter.set_number((domain.initial_uj + energy_uj) % domain.max_energy_range_uj)?;
+        for readout in &self.readouts {
+            readout.show(self.reading(readout.meter))?;
         }
-        for (n, (gpu, files)) in self.spec.gpus.iter().zip(&self.gpus).enumerate() {
-            if let Some(counter) = &files.energy_mj {
-                let energy_j = self.energy_j(Meter::Gpu(n), &gpu.waveform);
-                counter.set_number((energy_j * MILLI) as u64)?;
-            }
-            let busy_cores = self.now.busy_cores.iter().sum();
-            let power_w = gpu.waveform.power_w(elapsed_s, busy_cores);
-            files.power_mw.set_number((power_w * MILLI).round() as u64)?;
+        // Taken out for the call, which asks for readings of the rest.
+        if let Some(mut cray) = self.cray.take() {
+            let shown = cray.show(elapsed_s, |meter| self.reading(meter));
+            self.cray = Some(cray);
+            shown?;
         }
         Ok(())
     }
 
-    fn energy_j(&self, meter: Meter, waveform: &Waveform) -> f64 {
-        let cpus = self.now.busy_s.iter().enumerate();
-        let busy_s = cpus.filter(|&(cpu, _)| self.feeds(cpu, meter)).map(|(_, s)| s).sum();
-        waveform.energy_j(self.now.elapsed_s, busy_s)
+    /// What a meter of the spec's shows now.
+    fn reading(&self, meter: Meter) -> Reading {
+        let waveform = self.spec.waveform(meter);
+        let busy_cores = self.feeding(meter, &self.now.busy_cores);
+        let power_w = waveform.map_or(0.0, |w| w.power_w(self.now.elapsed_s, busy_cores));
+        let energy_j = waveform.map_or(0.0, |w| self.energy_j(meter, w, &self.now));
+        let unix_us = ((self.started_unix_s + self.now.elapsed_s) * 1e6) as u64;
+        Reading { energy_j, power_w, unix_us }
     }
 
-    /// True if the CPU's load counts for a meter: its own package's, or one of the whole machine.
-    fn feeds(&self, cpu: usize, meter: Meter) -> bool {
-        match meter {
+    fn energy_j(&self, meter: Meter, waveform: &Waveform, at: &Moment) -> f64 {
+        waveform.energy_j(at.elapsed_s, self.feeding(meter, &at.busy_s))
+    }
+
+    /// The sum over the CPUs whose load counts for a meter: its own package's, or all of them.
+    fn feeding(&self, meter: Meter, by_cpu: &[f64]) -> f64 {
+        let is_its = |cpu: usize| match meter {
             Meter::Package(n) | Meter::Core(n) | Meter::Dram(n) => self.spec.package_of(cpu) == n,
-            Meter::Psys | Meter::Gpu(_) => true,
-        }
+            _ => true,
+        };
+        by_cpu.iter().enumerate().filter(|&(cpu, _)| is_its(cpu)).map(|(_, part)| part).sum()
     }
 
-    /// What the machine has drawn until the last tick; the files say the same, wraps aside.
+    /// What the machine has drawn until the last tick; the files say the same, wraps and faults
+    /// aside.
     pub fn truth(&self) -> Truth {
+        self.truth_of(&self.now)
+    }
+
+    /// What the machine had drawn at a time since the start, in seconds since 1970; load between two
+    /// ticks is taken as even.
+    ///
+    /// # Errors
+    ///
+    /// Where that time is before the start, or to come.
+    pub fn truth_at(&mut self, unix_s: f64) -> Result<Truth> {
+        self.tick()?;
+        let elapsed_s = unix_s - self.started_unix_s;
+        let is_past = (0.0..=self.now.elapsed_s).contains(&elapsed_s);
+        ensure!(
+            is_past,
+            "{unix_s} is {elapsed_s:.3} s after the start, and now is {:.3} s",
+            self.now.elapsed_s
+        );
+        let busy_s = self.clock.busy_at(elapsed_s);
+        Ok(self.truth_of(&Moment { elapsed_s, busy_s, busy_cores: Vec::new() }))
+    }
+
+    fn truth_of(&self, at: &Moment) -> Truth {
         let meters = self.spec.meters().into_iter();
-        let energies = meters.map(|(m, waveform)| (m.to_string(), self.energy_j(m, &waveform)));
+        let energies = meters.map(|(m, waveform)| (m.to_string(), self.energy_j(m, waveform, at)));
         Truth {
             started_unix_s: self.started_unix_s,
-            elapsed_s: self.now.elapsed_s,
-            busy_s: self.now.busy_s.iter().sum(),
+            elapsed_s: at.elapsed_s,
+            busy_s: at.busy_s.iter().sum(),
             energy_j: energies.collect(),
         }
     }
@@ -140,75 +172,43 @@ impl Generator {
             .and_then(|()| fs::rename(&draft, &path))
             .with_context(|| format!("cannot write {}", path.display()))
     }
+
+    /// Lets every file of a meter go wrong, or work again.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such meter, or it has a fault already.
+    pub fn set_fault(&mut self, meter: Meter, fault: Option<Fault>) -> Result<()> {
+        self.tick()?;
+        let energy_j = self.reading(meter).energy_j;
+        let of_cray = self.cray.iter_mut().flat_map(|cray| &mut cray.readouts);
+        let readouts = self.readouts.iter_mut().chain(of_cray);
+        let mut n_files = 0;
+        for readout in readouts.filter(|readout| readout.meter == meter) {
+            match fault {
+                Some(fault) => readout.set_fault(fault, energy_j)?,
+                None => readout.heal()?,
+            }
+            n_files += 1;
+        }
+        ensure!(n_files > 0, "the plant has no meter {meter}");
+        self.tick()
+    }
 }
 
-fn make_zones(root: &Path, spec: &Spec) -> Result<Vec<(Meter, Domain, LiveFile)>> {
-    let mut zones = Vec::new();
-    let mut make = |meter, zone: String, name: String, domain: Option<Domain>| {
-        let Some(domain) = domain else { return anyhow::Ok(()) };
-        let file = tree::make_zone(root, &zone, &name, &domain, spec.energy_uj_is_public)?;
-        zones.push((meter, domain, file));
-        Ok(())
-    };
-    for (n, p) in spec.packages.iter().enumerate() {
-        let zone = format!("intel-rapl:{n}");
-        make(Meter::Core(n), format!("{zone}:0"), "core".to_owned(), p.core)?;
-        make(Meter::Dram(n), format!("{zone}:1"), "dram".to_owned(), p.dram)?;
-        make(Meter::Package(n), zone, format!("package-{n}"), Some(p.package))?;
+fn make_readouts(root: &Path, spec: &Spec) -> Result<Vec<Readout>> {
+    let mut readouts = rapl::make(root, spec)?;
+    for (n, sensor) in spec.hwmon.iter().enumerate() {
+        readouts.extend(hwmon::make(root, n, sensor)?);
     }
-    let behind = format!("intel-rapl:{}", spec.packages.len());
-    make(Meter::Psys, behind, "psys".to_owned(), spec.psys)?;
-    if !zones.is_empty() {
-        tree::make_control_type(root)?;
+    for (n, gpu) in spec.gpus.iter().enumerate() {
+        let (meter, files) = (Meter::Gpu(n), tree::make_gpu(root, n, gpu)?);
+        let energy = files.energy_mj.map(|f| Readout::new(meter, Quantity::Energy, MILLI, f));
+        readouts.extend(energy);
+        readouts.push(Readout::new(meter, Quantity::Power, MILLI, files.power_mw));
     }
-    Ok(zones)
+    Ok(readouts)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plant::{Gpu, Package};
-
-    #[test]
-    fn counters_show_the_truth_and_wrap_at_their_range() {
-        let root = tempfile::tempdir().unwrap();
-        let package = Domain::constant(2000.0).starting_at(999_000).wrapping_at(1_000_000);
-        let spec = Spec {
-            packages: vec![Package::new(package).dram(Domain::constant(7.0))],
-            gpus: vec![Gpu::constant(3, 250.0)],
-            ..Spec::default()
-        };
-        let mut plant = Generator::start(root.path(), spec).unwrap();
-        std::thread::sleep(Duration::from_millis(20));
-        plant.write_truth().unwrap();
-        let read = |path: &str| -> u64 {
-            fs::read_to_string(root.path().join(path)).unwrap().trim().parse().unwrap()
-        };
-        let truth = plant.truth();
-        // At 2000 W the counter passes its range of 1 J after half a millisecond.
-        let expected = (999_000 + (truth.energy_j["package-0"] * 1e6) as u64) % 1_000_000;
-        assert_eq!(read("sys/class/powercap/intel-rapl:0/energy_uj"), expected);
-        assert!(truth.energy_j["package-0"] > 39.9, "{truth:?}");
-        let dram_uj = (truth.energy_j["package-0/dram"] * 1e6) as u64;
-        assert_eq!(read("sys/class/powercap/intel-rapl:0:1/energy_uj"), dram_uj);
-        assert_eq!(read("nvml/gpu0/energy_mj"), (truth.energy_j["gpu0"] * 1e3) as u64);
-        assert_eq!((read("nvml/gpu0/power_mw"), read("nvml/gpu0/minor")), (250_000, 3));
-    }
-
-    #[test]
-    fn load_counts_for_the_package_it_runs_on() {
-        let (root, group) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let follow = Waveform::CpuFollow { idle_w: 0.0, watts_per_busy_core: 10.0 };
-        let spec = Spec {
-            packages: vec![Package::new(Domain::new(follow)); 2],
-            cpu_time: crate::plant::CpuTime::Cpuacct(group.path().to_owned()),
-            ..Spec::default()
-        };
-        let mut plant = Generator::start(root.path(), spec).unwrap();
-        fs::write(group.path().join("cpuacct.usage_percpu"), "3000000000 1000000000\n").unwrap();
-        plant.tick().unwrap();
-        // 10 W for 3 s on package 0, for 1 s on package 1.
-        let energy_j = plant.truth().energy_j;
-        assert_eq!((energy_j["package-0"], energy_j["package-1"]), (30.0, 10.0));
-    }
-}
+mod tests;

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
-use super::spec::{Meter, Spec, Truth};
+use super::meter::{Meter, Truth};
+use super::readout::Fault;
+use super::spec::Spec;
 use crate::artifact;
 use crate::process::poll_until;
 
@@ -80,13 +82,13 @@ impl PowerPlant {
 
     /// The energy in joules a meter drew between two wall-clock times after the plant's start.
     ///
-    /// Exact for constant and square waveforms; the counters show it up to
+    /// Exact where the power does not follow the load; the counters show it up to
     /// [`Spec::update_ms`] later.
     ///
     /// # Errors
     ///
     /// Where there is no such meter, or where its energy depends on the load: then only
-    /// [`PowerPlant::truth`] knows.
+    /// [`PowerPlant::truth`] and [`PowerPlant::truth_at`] know.
     pub fn energy_between_j(&self, meter: Meter, from: SystemTime, to: SystemTime) -> Result<f64> {
         let meters = self.spec.meters();
         let Some((_, waveform)) = meters.iter().find(|(m, _)| *m == meter) else {
@@ -108,14 +110,49 @@ impl PowerPlant {
     ///
     /// Where the plant is gone.
     pub fn truth(&mut self) -> Result<Truth> {
-        let stdin = self.child.stdin.as_mut().context("ct-plant has no input")?;
-        stdin.write_all(b"truth\n").context("ct-plant is gone")?;
-        let answer = self.answer()?;
-        anyhow::ensure!(answer == "truth", "ct-plant says {answer:?}, expected \"truth\"");
+        self.ask("truth")?;
         let path = self.root.join("truth.json");
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("cannot parse {}", path.display()))
+    }
+
+    /// What the machine had drawn at a moment that has passed, by whatever load.
+    ///
+    /// # Errors
+    ///
+    /// Where the plant is gone, or had not started then.
+    pub fn truth_at(&mut self, at: SystemTime) -> Result<Truth> {
+        let unix_s = at.duration_since(UNIX_EPOCH)?.as_secs_f64();
+        let answer = self.ask(&format!("truth {unix_s}"))?;
+        serde_json::from_str(&answer).with_context(|| format!("cannot parse {answer:?}"))
+    }
+
+    /// Lets a meter go wrong from now on, until it is healed.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such meter, or it has a fault already.
+    pub fn set_fault(&mut self, meter: Meter, fault: Fault) -> Result<()> {
+        self.ask(&format!("fault {meter} {fault}")).map(drop)
+    }
+
+    /// Lets a meter work again.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such meter.
+    pub fn heal(&mut self, meter: Meter) -> Result<()> {
+        self.ask(&format!("heal {meter}")).map(drop)
+    }
+
+    /// Asks for something, and waits until it is done.
+    fn ask(&mut self, request: &str) -> Result<String> {
+        let stdin = self.child.stdin.as_mut().context("ct-plant has no input")?;
+        writeln!(stdin, "{request}").context("ct-plant is gone")?;
+        let answer = self.answer()?;
+        anyhow::ensure!(!answer.starts_with("error: "), "ct-plant says {answer:?} to {request:?}");
+        Ok(answer)
     }
 
     fn answer(&mut self) -> Result<String> {

@@ -1,11 +1,12 @@
-//! What a simulated machine has, and what it has drawn.
+//! What a simulated machine has.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::cray::Cray;
+use super::hwmon::Hwmon;
+use super::meter::Meter;
 use super::waveform::Waveform;
 
 /// `max_energy_range_uj` of many servers: 262 kJ, 22 minutes at 200 W.
@@ -17,8 +18,14 @@ const USUAL_MAX_ENERGY_RANGE_UJ: u64 = 262_143_328_850;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spec {
-    /// Number of CPUs, all of them cores; CPU n belongs to package n × packages / cpus.
+    /// Number of CPUs as Linux counts them: hardware threads.
     pub cpus: usize,
+    /// Hardware threads of one core. CPU n is a thread of core n mod cores, as on most servers;
+    /// core n belongs to package n × packages / cores.
+    pub threads_per_core: usize,
+    /// Dies in one socket. Each die is a RAPL package of its own: with two of them the zones of
+    /// four [`packages`](Self::packages) are named `package-0-die-0` to `package-1-die-1`.
+    pub dies_per_socket: usize,
     /// The model name in /proc/cpuinfo.
     pub cpu_model: String,
     /// Where the CPU time comes from.
@@ -29,6 +36,10 @@ pub struct Spec {
     pub psys: Option<Domain>,
     /// The GPUs in the order of their NVML indices.
     pub gpus: Vec<Gpu>,
+    /// Other sensors: `hwmon0` and on.
+    pub hwmon: Vec<Hwmon>,
+    /// The counters of a Cray's node.
+    pub cray: Option<Cray>,
     /// Whether everybody may read `energy_uj`; on real machines only root may.
     pub energy_uj_is_public: bool,
     /// Milliseconds between two updates.
@@ -39,11 +50,15 @@ impl Default for Spec {
     fn default() -> Self {
         Self {
             cpus: 2,
+            threads_per_core: 1,
+            dies_per_socket: 1,
             cpu_model: "Simulated CPU @ 2.60GHz".to_owned(),
             cpu_time: CpuTime::Utilisation(0.0),
             packages: Vec::new(),
             psys: None,
             gpus: Vec::new(),
+            hwmon: Vec::new(),
+            cray: None,
             energy_uj_is_public: false,
             update_ms: 10,
         }
@@ -62,7 +77,7 @@ pub enum CpuTime {
 }
 
 /// A RAPL package with its subzones.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
     /// The package as a whole.
@@ -95,7 +110,7 @@ impl Package {
 }
 
 /// One RAPL energy counter.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Domain {
     /// The power it counts.
@@ -197,64 +212,57 @@ impl Gpu {
     }
 }
 
-/// Names one meter of a [`Spec`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Meter {
-    /// A RAPL package, by index.
-    Package(usize),
-    /// The cores of a package, by the package's index.
-    Core(usize),
-    /// The memory of a package, by the package's index.
-    Dram(usize),
-    /// The whole platform.
-    Psys,
-    /// A GPU, by NVML index.
-    Gpu(usize),
-}
-
-impl fmt::Display for Meter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Package(n) => write!(f, "package-{n}"),
-            Self::Core(n) => write!(f, "package-{n}/core"),
-            Self::Dram(n) => write!(f, "package-{n}/dram"),
-            Self::Psys => f.write_str("psys"),
-            Self::Gpu(n) => write!(f, "gpu{n}"),
-        }
-    }
-}
-
 impl Spec {
     /// The meters there are, with their waveforms.
-    pub fn meters(&self) -> Vec<(Meter, Waveform)> {
+    pub fn meters(&self) -> Vec<(Meter, &Waveform)> {
         let mut meters = Vec::new();
         for (n, p) in self.packages.iter().enumerate() {
-            meters.push((Meter::Package(n), p.package.waveform));
-            meters.extend(p.core.map(|d| (Meter::Core(n), d.waveform)));
-            meters.extend(p.dram.map(|d| (Meter::Dram(n), d.waveform)));
+            meters.push((Meter::Package(n), &p.package.waveform));
+            meters.extend(p.core.as_ref().map(|d| (Meter::Core(n), &d.waveform)));
+            meters.extend(p.dram.as_ref().map(|d| (Meter::Dram(n), &d.waveform)));
         }
-        meters.extend(self.psys.map(|d| (Meter::Psys, d.waveform)));
-        meters.extend(self.gpus.iter().enumerate().map(|(n, g)| (Meter::Gpu(n), g.waveform)));
+        meters.extend(self.psys.as_ref().map(|d| (Meter::Psys, &d.waveform)));
+        meters.extend(self.gpus.iter().enumerate().map(|(n, g)| (Meter::Gpu(n), &g.waveform)));
+        meters.extend(self.hwmon.iter().enumerate().map(|(n, h)| (Meter::Hwmon(n), &h.waveform)));
+        meters.extend(self.cray.iter().flat_map(Cray::meters));
         meters
     }
 
-    /// The package a CPU belongs to.
-    pub(super) fn package_of(&self, cpu: usize) -> usize {
-        cpu * self.packages.len().max(1) / self.cpus
+    /// The waveform of a meter, where there is such a meter.
+    pub(super) fn waveform(&self, meter: Meter) -> Option<&Waveform> {
+        self.meters().into_iter().find(|(m, _)| *m == meter).map(|(_, waveform)| waveform)
     }
-}
 
-/// What a plant has drawn from its start until one moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Truth {
-    /// The start, in seconds since 1970.
-    pub started_unix_s: f64,
-    /// Seconds from the start to this moment, by the monotonic clock.
-    pub elapsed_s: f64,
-    /// CPU time used since the start, in seconds summed over all CPUs.
-    pub busy_s: f64,
-    /// Energy of each meter since the start, by its name.
-    pub energy_j: BTreeMap<String, f64>,
+    /// The number of cores.
+    pub(super) fn cores(&self) -> usize {
+        (self.cpus / self.threads_per_core.max(1)).max(1)
+    }
+
+    /// The core a CPU is a thread of.
+    pub(super) fn core_of(&self, cpu: usize) -> usize {
+        cpu % self.cores()
+    }
+
+    /// The RAPL package a CPU belongs to, by its zone.
+    pub(super) fn package_of(&self, cpu: usize) -> usize {
+        self.core_of(cpu) * self.packages.len().max(1) / self.cores()
+    }
+
+    /// The socket and the die of a RAPL package.
+    pub(super) fn place_of(&self, package: usize) -> (usize, usize) {
+        let n_dies = self.dies_per_socket.max(1);
+        (package / n_dies, package % n_dies)
+    }
+
+    /// The name of a RAPL package, as in its zone's `name`.
+    pub(super) fn package_name(&self, package: usize) -> String {
+        let (socket, die) = self.place_of(package);
+        if self.dies_per_socket > 1 {
+            format!("package-{socket}-die-{die}")
+        } else {
+            format!("package-{socket}")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -282,5 +290,8 @@ mod tests {
         let packages = vec![Package::new(Domain::constant(1.0)); 2];
         let spec = Spec { cpus: 4, packages, ..Spec::default() };
         assert_eq!([0, 1, 2, 3].map(|cpu| spec.package_of(cpu)), [0, 0, 1, 1]);
+        // With two threads a core CPUs 0 and 2 are core 0, CPUs 1 and 3 core 1.
+        let threaded = Spec { threads_per_core: 2, ..spec };
+        assert_eq!([0, 1, 2, 3].map(|cpu| threaded.package_of(cpu)), [0, 1, 0, 1]);
     }
 }

@@ -1,109 +1,15 @@
-//! The files of the simulated machine: those that stay, and those that are kept current.
+//! The CPUs of the simulated machine and its GPUs: files that stay, and those that are kept
+//! current.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::spec::{Domain, Gpu, MIG_SLICES, MigInstance, Spec};
+use super::live::{LiveFile, write};
+use super::spec::{Gpu, MIG_SLICES, MigInstance, Spec};
 
 /// Ticks per second in /proc/stat, `USER_HZ`.
 const TICKS_PER_S: f64 = 100.0;
-
-/// A file that is overwritten in place, always with as many bytes.
-///
-/// The file is never truncated, so a reader that keeps it open finds a whole text whenever it
-/// reads, the former one or the new one.
-#[derive(Debug)]
-pub(super) struct LiveFile {
-    file: File,
-    path: PathBuf,
-}
-
-impl LiveFile {
-    fn create(path: &Path, text: &str) -> Result<Self> {
-        write(path, text)?;
-        let file = OpenOptions::new().write(true).open(path);
-        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-        Ok(Self { file, path: path.to_owned() })
-    }
-
-    /// A file that holds one number.
-    pub(super) fn number(path: &Path) -> Result<Self> {
-        Self::create(path, &fixed_width(0))
-    }
-
-    pub(super) fn set_number(&self, number: u64) -> Result<()> {
-        anyhow::ensure!(number < MOST, "{}: {number} is too large", self.path.display());
-        self.set(&fixed_width(number))
-    }
-
-    fn set(&self, text: &str) -> Result<()> {
-        self.file
-            .write_all_at(text.as_bytes(), 0)
-            .with_context(|| format!("cannot write {}", self.path.display()))
-    }
-}
-
-/// Numbers are below this: a gigajoule in microjoules.
-const MOST: u64 = 1_000_000_000_000_000;
-
-/// Sixteen bytes with the line feed: the processor copies so many at once, and what is longer was
-/// seen half written.
-fn fixed_width(number: u64) -> String {
-    format!("{number:015}\n")
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    }
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Makes a powercap zone and returns its counter. `zone` is `intel-rapl:0`; a subzone,
-/// `intel-rapl:0:1`, lies in its parent's directory.
-pub(super) fn make_zone(
-    root: &Path,
-    zone: &str,
-    name: &str,
-    domain: &Domain,
-    is_public: bool,
-) -> Result<LiveFile> {
-    let mut place = PathBuf::from("devices/virtual/powercap/intel-rapl");
-    // A colon in front of the second number makes a subzone.
-    if zone.matches(':').count() == 2
-        && let Some((parent, _)) = zone.rsplit_once(':')
-    {
-        place.push(parent);
-    }
-    place.push(zone);
-    let dir = root.join("sys").join(&place);
-    write(&dir.join("name"), &format!("{name}\n"))?;
-    write(&dir.join("enabled"), "1\n")?;
-    write(&dir.join("max_energy_range_uj"), &format!("{}\n", domain.max_energy_range_uj))?;
-    let counter = LiveFile::number(&dir.join("energy_uj"))?;
-    let mode = if is_public { 0o444 } else { 0o400 };
-    fs::set_permissions(dir.join("energy_uj"), Permissions::from_mode(mode))?;
-    link(root, zone, &place)?;
-    Ok(counter)
-}
-
-/// Makes the control type's own entry, which is no zone: readers have to tell it from one.
-pub(super) fn make_control_type(root: &Path) -> Result<()> {
-    let place = Path::new("devices/virtual/powercap/intel-rapl");
-    write(&root.join("sys").join(place).join("enabled"), "1\n")?;
-    link(root, "intel-rapl", place)
-}
-
-/// Links an entry of class/powercap, as sysfs does.
-fn link(root: &Path, entry: &str, place: &Path) -> Result<()> {
-    let class = root.join("sys/class/powercap");
-    fs::create_dir_all(&class)?;
-    symlink(Path::new("../..").join(place), class.join(entry))
-        .with_context(|| format!("cannot link {entry} in {}", class.display()))
-}
 
 /// Makes the topology of the CPUs and /proc/cpuinfo.
 pub(super) fn make_cpus(root: &Path, spec: &Spec) -> Result<()> {
@@ -113,16 +19,23 @@ pub(super) fn make_cpus(root: &Path, spec: &Spec) -> Result<()> {
     for file in ["online", "present", "possible"] {
         write(&dir.join(file), &range)?;
     }
+    let is_threaded = spec.threads_per_core > 1;
+    write(&dir.join("smt/active"), if is_threaded { "1\n" } else { "0\n" })?;
     let mut cpuinfo = String::new();
     for cpu in 0..spec.cpus {
-        let package = spec.package_of(cpu);
+        let (socket, die) = spec.place_of(spec.package_of(cpu));
+        let core = spec.core_of(cpu);
+        let siblings: Vec<_> =
+            (core..spec.cpus).step_by(spec.cores()).map(|n| n.to_string()).collect();
         let topology = dir.join(format!("cpu{cpu}/topology"));
-        write(&topology.join("physical_package_id"), &format!("{package}\n"))?;
-        write(&topology.join("core_id"), &format!("{cpu}\n"))?;
-        write(&topology.join("thread_siblings_list"), &format!("{cpu}\n"))?;
+        let set = |name: &str, text: &str| write(&topology.join(name), &format!("{text}\n"));
+        set("physical_package_id", &socket.to_string())?;
+        set("die_id", &die.to_string())?;
+        set("core_id", &core.to_string())?;
+        set("thread_siblings_list", &siblings.join(","))?;
         cpuinfo.push_str(&format!(
             "processor\t: {cpu}\nvendor_id\t: GenuineIntel\nmodel name\t: {}\n\
-             physical id\t: {package}\ncore id\t\t: {cpu}\n\n",
+             physical id\t: {socket}\ncore id\t\t: {core}\n\n",
             spec.cpu_model,
         ));
     }
@@ -211,6 +124,8 @@ fn make_instances(root: &Path, dir: &Path, gpu: &Gpu) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -224,19 +139,28 @@ mod tests {
     }
 
     #[test]
-    fn zones_are_nested_and_linked_as_in_sysfs() {
+    fn topology_tells_sockets_dies_and_threads() {
+        use crate::plant::{Domain, Package};
         let root = tempfile::tempdir().unwrap();
-        make_control_type(root.path()).unwrap();
-        let domain = Domain::constant(1.0);
-        let _package = make_zone(root.path(), "intel-rapl:0", "package-0", &domain, false).unwrap();
-        let dram = make_zone(root.path(), "intel-rapl:0:1", "dram", &domain, false).unwrap();
-        dram.set_number(42).unwrap();
-        let class = root.path().join("sys/class/powercap");
-        let energy_uj = class.join("intel-rapl:0:1/energy_uj");
-        assert_eq!(fs::read_to_string(&energy_uj).unwrap(), "000000000000042\n");
-        assert_eq!(fs::read_to_string(class.join("intel-rapl:0:1/name")).unwrap(), "dram\n");
-        assert!(class.join("intel-rapl:0/intel-rapl:0:1/name").exists());
-        assert!(class.join("intel-rapl/intel-rapl:0").exists());
-        assert_eq!(fs::metadata(&energy_uj).unwrap().permissions().mode() & 0o777, 0o400);
+        // Two sockets of two dies, one core each with two threads.
+        let packages = vec![Package::new(Domain::constant(1.0)); 4];
+        let spec =
+            Spec { cpus: 8, threads_per_core: 2, dies_per_socket: 2, packages, ..Spec::default() };
+        make_cpus(root.path(), &spec).unwrap();
+        let cpus = root.path().join("sys/devices/system/cpu");
+        let read = |cpu: usize, name: &str| {
+            let path = cpus.join(format!("cpu{cpu}/topology")).join(name);
+            fs::read_to_string(path).unwrap().trim().to_owned()
+        };
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|cpu| read(cpu, "physical_package_id")),
+            ["0", "0", "1", "1", "0"]
+        );
+        assert_eq!([0, 1, 2, 3, 5].map(|cpu| read(cpu, "die_id")), ["0", "1", "0", "1", "1"]);
+        assert_eq!(
+            (read(6, "core_id"), read(6, "thread_siblings_list")),
+            ("2".into(), "2,6".into())
+        );
+        assert_eq!(fs::read_to_string(cpus.join("smt/active")).unwrap(), "1\n");
     }
 }

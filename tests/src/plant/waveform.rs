@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// How the power of a meter runs; time counts from the plant's start.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "shape", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Waveform {
     /// The same power all the time.
@@ -20,6 +20,20 @@ pub enum Waveform {
         /// The length of both halves together.
         period_s: f64,
     },
+    /// From one power to another in a straight line, and then that.
+    Ramp {
+        /// Power at the start.
+        from_w: f64,
+        /// Power at the end of the ramp and after it.
+        to_w: f64,
+        /// How long the ramp takes.
+        duration_s: f64,
+    },
+    /// One power after the other; the last one stays. Without any step no power.
+    Steps {
+        /// The powers in their order.
+        steps: Vec<Step>,
+    },
     /// Power that follows the CPU time used on the meter's CPUs.
     CpuFollow {
         /// Power with all CPUs idle.
@@ -29,11 +43,29 @@ pub enum Waveform {
     },
 }
 
+/// A constant power for some time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// The power.
+    pub watts: f64,
+    /// How long; of the last step of all, at least so long.
+    pub duration_s: f64,
+}
+
 impl Waveform {
     /// The energy in joules from the start until `elapsed_s`; `busy_s` is the CPU time used until
     /// then, in seconds summed over the meter's cores.
     pub fn energy_j(&self, elapsed_s: f64, busy_s: f64) -> f64 {
         match *self {
+            Self::Ramp { from_w, to_w, duration_s } => {
+                let ramp_s = elapsed_s.min(duration_s);
+                let mean_w = (from_w + self.power_w(ramp_s, 0.0)) / 2.0;
+                mean_w * ramp_s + to_w * (elapsed_s - ramp_s)
+            }
+            Self::Steps { ref steps } => {
+                walk(steps, elapsed_s).map(|(watts, lasted_s)| watts * lasted_s).sum()
+            }
             Self::Constant { watts } => watts * elapsed_s,
             Self::Square { low_w, high_w, period_s } => {
                 let (n_periods, rest_s) = split(elapsed_s, period_s);
@@ -49,6 +81,13 @@ impl Waveform {
     /// The power in watts at `elapsed_s`, with that many cores busy.
     pub fn power_w(&self, elapsed_s: f64, busy_cores: f64) -> f64 {
         match *self {
+            Self::Ramp { from_w, to_w, duration_s } if elapsed_s < duration_s => {
+                from_w + (to_w - from_w) * elapsed_s / duration_s
+            }
+            Self::Ramp { to_w, .. } => to_w,
+            Self::Steps { ref steps } => {
+                walk(steps, elapsed_s).last().map_or(0.0, |(watts, _)| watts)
+            }
             Self::Constant { watts } => watts,
             Self::Square { low_w, high_w, period_s } => {
                 let is_high = split(elapsed_s, period_s).1 < period_s / 2.0;
@@ -71,6 +110,23 @@ impl Waveform {
 fn split(elapsed_s: f64, period_s: f64) -> (f64, f64) {
     let n_periods = (elapsed_s / period_s).floor();
     (n_periods, elapsed_s - n_periods * period_s)
+}
+
+/// The steps that have begun by `elapsed_s`: the power of each, and how long it has lasted.
+fn walk(steps: &[Step], elapsed_s: f64) -> impl Iterator<Item = (f64, f64)> {
+    let last = steps.len().saturating_sub(1);
+    let mut left_s = elapsed_s;
+    let mut is_over = false;
+    steps.iter().enumerate().map_while(move |(n, step)| {
+        if is_over {
+            return None;
+        }
+        let lasted_s = if n == last { left_s } else { left_s.min(step.duration_s) };
+        left_s -= lasted_s;
+        // At the very end of a step the next one has begun.
+        is_over = n < last && lasted_s < step.duration_s;
+        Some((step.watts, lasted_s))
+    })
 }
 
 #[cfg(test)]
@@ -100,13 +156,46 @@ mod tests {
         assert_close(square.power_w(5.1, 0.0), 50.0);
     }
 
+    fn stairs() -> Waveform {
+        let step = |watts, duration_s| Step { watts, duration_s };
+        Waveform::Steps { steps: vec![step(100.0, 1.0), step(0.0, 0.5), step(40.0, 1.0)] }
+    }
+
+    #[test]
+    fn ramp_adds_its_mean_and_then_stays() {
+        let ramp = Waveform::Ramp { from_w: 50.0, to_w: 250.0, duration_s: 4.0 };
+        // After 2 s it is at 150 W, with 100 W on the mean; all 4 s have 150 W on the mean.
+        for (elapsed_s, energy_j) in [(0.0, 0.0), (2.0, 200.0), (4.0, 600.0), (5.0, 850.0)] {
+            assert_close(ramp.energy_j(elapsed_s, 0.0), energy_j);
+        }
+        assert_close(ramp.power_w(1.0, 0.0), 100.0);
+        assert_close(ramp.power_w(9.0, 0.0), 250.0);
+    }
+
+    #[test]
+    fn steps_follow_each_other_and_the_last_one_stays() {
+        for (elapsed_s, energy_j) in [(0.5, 50.0), (1.0, 100.0), (1.4, 100.0), (4.0, 200.0)] {
+            assert_close(stairs().energy_j(elapsed_s, 0.0), energy_j);
+        }
+        for (elapsed_s, power_w) in
+            [(0.0, 100.0), (0.9, 100.0), (1.0, 0.0), (1.5, 40.0), (9.0, 40.0)]
+        {
+            assert_close(stairs().power_w(elapsed_s, 0.0), power_w);
+        }
+        let nothing = Waveform::Steps { steps: Vec::new() };
+        assert_close(nothing.energy_j(9.0, 0.0) + nothing.power_w(9.0, 0.0), 0.0);
+    }
+
     #[test]
     fn integral_of_the_power_is_the_energy() {
         let square = Waveform::Square { low_w: 10.0, high_w: 90.0, period_s: 0.8 };
-        let step_s = 0.001;
-        let sum: f64 =
-            (0..3000).map(|n| square.power_w((f64::from(n) + 0.5) * step_s, 0.0) * step_s).sum();
-        assert!((sum - square.energy_j(3.0, 0.0)).abs() < 1e-6);
+        let ramp = Waveform::Ramp { from_w: 300.0, to_w: 20.0, duration_s: 1.7 };
+        for wave in [square, ramp, stairs()] {
+            let step_s = 0.001;
+            let power = |n: i32| wave.power_w((f64::from(n) + 0.5) * step_s, 0.0);
+            let sum: f64 = (0..3000).map(|n| power(n) * step_s).sum();
+            assert!((sum - wave.energy_j(3.0, 0.0)).abs() < 1e-6, "{wave:?}");
+        }
     }
 
     #[test]
