@@ -9,16 +9,16 @@ mod health;
 mod rest;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, Policy};
 use crate::energy::Component;
 use crate::sample::{DeviceEnergy, Interval, Moment};
-use crate::source::procfs::read_node_cpu;
+use crate::source::procfs::{StatFile, read_node_cpu};
 use crate::source::{Device, GpuProcess, Partition, ReadError, Source};
 use health::{Reading, Step, Track, longest_gap, timestamp};
 use rest::Rest;
@@ -53,7 +53,8 @@ pub struct Sampler {
     devices: Vec<Device>,
     tracks: Vec<Track>,
     rest: Rest,
-    procfs: PathBuf,
+    /// Where the node's CPU time is, if a split needs it.
+    stat: Option<StatFile>,
     last: Option<Last>,
     n_cpus: u32,
     problems: BTreeSet<String>,
@@ -79,7 +80,7 @@ impl Sampler {
             tracks: devices.iter().map(|_| Track::default()).collect(),
             devices,
             rest: Rest::default(),
-            procfs: procfs.to_owned(),
+            stat: Some(StatFile::new(procfs)),
             last: None,
             n_cpus: read_node_cpu(procfs).map_or(1, |c| c.n_cpus.max(1)),
             problems: BTreeSet::new(),
@@ -93,6 +94,10 @@ impl Sampler {
         let chosen = choice::choose(config, since_boot);
         let mut sampler = Self::new(chosen.sources, &config.path.procfs);
         sampler.problems.extend(chosen.problems);
+        // On a node with many CPUs the kernel takes a millisecond to tell their time.
+        if matches!(config.attribution.policy, Policy::Allocated | Policy::Node) {
+            sampler.stat = None;
+        }
         sampler
     }
 
@@ -210,14 +215,14 @@ impl Sampler {
     }
 
     fn read_busy(&mut self, at: Moment) -> Option<Duration> {
-        match read_node_cpu(&self.procfs) {
-            Ok(cpu) => {
+        match self.stat.as_mut()?.read_busy() {
+            Ok(busy) => {
                 if let Some((since, reason)) = self.busy_outage.take() {
                     let (since, until) = (timestamp(&since), timestamp(&at));
                     let what = "the system's CPU time is not known";
                     self.failures.push(format!("{reason}; {what} from {since} to {until}"));
                 }
-                Some(cpu.busy)
+                Some(busy)
             }
             Err(e) => {
                 self.busy_outage.get_or_insert_with(|| (at, e.to_string()));

@@ -46,7 +46,7 @@ def build():
 
 
 def scratch():
-    """A directory in memory where there is one: the plant writes each counter each millisecond."""
+    """A directory in memory where there is one: the plant writes its counters up to 1000 times a s."""
     return tempfile.mkdtemp(prefix="ct-bench-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 
 
@@ -60,13 +60,13 @@ def square(period_s, low_w=50.0, high_w=250.0, **domain):
 
 
 class Plant:
-    """A running ct-plant with these RAPL packages."""
+    """A running ct-plant with these RAPL packages, which shows their counters each update_ms."""
 
-    def __init__(self, programs, packages):
+    def __init__(self, programs, packages, update_ms):
         self.root = scratch()
         self.meters = [f"package-{n}" + part for n, package in enumerate(packages)
                        for part in [""] + ["/dram"] * ("dram" in package)]
-        spec = {"packages": packages, "energy_uj_is_public": True, "update_ms": 1}
+        spec = {"packages": packages, "energy_uj_is_public": True, "update_ms": update_ms}
         with open(self.root + "/spec.json", "w") as file:
             json.dump(spec, file)
         self.process = subprocess.Popen(
@@ -106,14 +106,14 @@ class Plant:
 class Noded:
     """A running ct-noded on a plant's machine, spoken to as Slurm's hooks do."""
 
-    def __init__(self, programs, plant):
+    def __init__(self, programs, plant, policy="hybrid"):
         self.dir = scratch()
         # The service user passes through it.
         os.chmod(self.dir, 0o755)
         config = self.dir + "/carbontracker.toml"
         with open(config, "w") as file:
             file.write(f'[node]\nrun_dir = "{self.dir}/run"\nstate_dir = "{self.dir}/state"\n'
-                       f'[attribution]\npolicy = "allocated"\n'
+                       f'[attribution]\npolicy = "{policy}"\n'
                        f'[ledger]\ndir = "{self.dir}/ledger"\ncluster = "bench"\n')
         begin = time.perf_counter()
         self.process = subprocess.Popen(

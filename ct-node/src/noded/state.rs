@@ -38,6 +38,8 @@ struct RunningRef<'a> {
 
 /// Least time between two saves that no start or end of a job asks for.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
+/// The same where jobs have but drawn more: their meters would tell after a crash, too.
+const LONG_PAUSE: Duration = Duration::from_secs(10);
 /// Saving takes at most one part in so many of the daemon's time.
 const TIME_SHARE: u32 = 20;
 
@@ -54,6 +56,7 @@ struct Saved {
     at: Instant,
     took: Duration,
     jobs: Vec<(u32, u32)>,
+    marks: usize,
 }
 
 impl StateDir {
@@ -73,7 +76,8 @@ impl StateDir {
         let jobs: Vec<(u32, u32)> =
             station.jobs().values().map(|j| (j.facts.job_id, j.restart)).collect();
         let is_due = self.saved.as_ref().is_none_or(|saved| {
-            saved.jobs != jobs || saved.at.elapsed() >= LEAST_PAUSE.max(saved.took * TIME_SHARE)
+            let pause = if saved.marks == marks(station) { LONG_PAUSE } else { LEAST_PAUSE };
+            saved.jobs != jobs || saved.at.elapsed() >= pause.max(saved.took * TIME_SHARE)
         });
         if is_due {
             self.save(station);
@@ -92,7 +96,8 @@ impl StateDir {
         }
         self.has_failed = result.is_err();
         let jobs = station.jobs().values().map(|j| (j.facts.job_id, j.restart)).collect();
-        self.saved = Some(Saved { at: Instant::now(), took: start.elapsed(), jobs });
+        let marks = marks(station);
+        self.saved = Some(Saved { at: Instant::now(), took: start.elapsed(), jobs, marks });
     }
 
     fn try_save(&self, station: &Station) -> io::Result<()> {
@@ -171,6 +176,18 @@ fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
             None
         }
     }
+}
+
+/// A number that rises with what is known of the jobs beside their energy: steps, cgroups, epochs,
+/// logs, warnings.
+fn marks(station: &Station) -> usize {
+    let of_job = |job: &Job| {
+        let states = [job.cgroup.is_some(), job.is_log_open(), job.has_batch_step];
+        let epochs = 2 * job.epochs().len() + usize::from(job.is_epoch_running());
+        let n_states = states.into_iter().filter(|is_so| *is_so).count();
+        job.stepd_pids.len() + job.warnings.len() + epochs + n_states
+    };
+    station.jobs().values().map(of_job).sum()
 }
 
 /// Replaces a file in one step; a reader sees the old one or the new one.
@@ -263,5 +280,13 @@ mod tests {
         start(&mut station, 2);
         state.save_if_due(&station);
         assert!(file.exists(), "a new job was not saved");
+        fs::remove_file(&file).unwrap();
+        let saved = state.saved.as_mut().unwrap();
+        saved.at = saved.at.checked_sub(LEAST_PAUSE).unwrap();
+        state.save_if_due(&station);
+        assert!(!file.exists(), "saved though jobs have but drawn more");
+        station.epoch_start(2);
+        state.save_if_due(&station);
+        assert!(file.exists(), "the mark of an epoch was not saved");
     }
 }
