@@ -113,8 +113,11 @@ impl Local {
 
     /// Answers marks and samples until the command ends.
     fn serve(&mut self, child: &mut Child, signals: &Signals) -> std::io::Result<ExitStatus> {
+        let mut may_have_ended = true;
         loop {
-            if let Some(status) = child.try_wait()? {
+            if std::mem::take(&mut may_have_ended)
+                && let Some(status) = child.try_wait()?
+            {
                 return Ok(status);
             }
             let timeout = self.station.next_sample_in();
@@ -132,6 +135,7 @@ impl Local {
             let ready = self.server.turn(timeout, &others, &mut answer)?;
             if ready[0] {
                 drain(&signals.child);
+                may_have_ended = true;
             }
             if ready[1] {
                 drain(&signals.end);
