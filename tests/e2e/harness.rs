@@ -342,7 +342,8 @@ fn power_follows_the_cpu_time_of_a_node() -> Result<()> {
     cluster.srun(cluster.user(1), &["sh", "-c", busy])?.success();
     let truth = plant.truth()?;
     let used_s = read_number(cluster.cpuacct(1).join("cpuacct.usage"))? as f64 * 1e-9;
-    assert!(used_s > 0.3, "{used_s} s used");
+    // Of one second, as much as other programs left to it.
+    assert!(used_s > 0.1, "{used_s} s used");
     assert!((truth.busy_s - used_s).abs() < 0.05, "{truth:?}, the group says {used_s} s");
     let right_j = 10.0 * truth.elapsed_s + 50.0 * truth.busy_s;
     assert!((truth.energy_j["package-0"] - right_j).abs() < 1e-6, "{truth:?}");
