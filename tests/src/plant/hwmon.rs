@@ -37,8 +37,7 @@ pub struct Hwmon {
     /// Files of the device, by name.
     #[serde(default)]
     pub device_texts: BTreeMap<String, String>,
-    /// Whether its files lie in the directory of the device, as those of ACPI's meters did until
-    /// Linux 6.14.
+    /// Whether its files lie in the directory of the device, `hwmonN/device`.
     #[serde(default)]
     pub lies_in_device: bool,
     /// The N of its /sys/class/drm/cardN.
