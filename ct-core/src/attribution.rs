@@ -23,8 +23,12 @@ pub struct DeviceUse {
     pub component: Component,
     /// What it drew.
     pub energy: Microjoules,
+    /// What it drew before any of the jobs was there: nobody's.
+    pub nobodys: Microjoules,
     /// What it draws with no job, where known.
     pub idle: Option<Watts>,
+    /// The package (socket) it belongs to; `None` where it serves the whole node.
+    pub package: Option<u32>,
     /// The time in which it drew that: the interval, or longer where it did not answer before.
     pub duration: Duration,
 }
@@ -32,18 +36,57 @@ pub struct DeviceUse {
 /// What one job held and did in an interval.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Holding {
+    /// Raw job id: of equal remainders the lower id's is rounded up first.
+    pub job_id: u32,
     /// Allocated share of the node's CPUs, 0 to 1.
     pub cpu_share: f64,
     /// Allocated share of the node's memory, 0 to 1.
     pub mem_share: f64,
     /// CPU time, where it was measured.
     pub cpu_time: Option<Duration>,
+    /// The same by package, where packages are told apart; a package that is absent is not held.
+    pub packages: Vec<OnPackage>,
     /// Shares of GPUs held: index among the devices, share.
     pub gpus: Vec<(usize, f64)>,
 }
 
-/// The interval and all that happened in it.
-#[derive(Clone, Debug, PartialEq)]
+/// What a job held of one package, and did there.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OnPackage {
+    /// The package.
+    pub package: u32,
+    /// Allocated share of its CPUs, 0 to 1.
+    pub cpu_share: f64,
+    /// The part of the job's CPU time that was spent on it, where the job's is known.
+    pub cpu_time: Duration,
+}
+
+impl Holding {
+    /// Allocated share of a package's CPUs, or of the node's.
+    pub fn cpu_share_of(&self, package: Option<u32>) -> f64 {
+        match package.filter(|_| !self.packages.is_empty()) {
+            Some(package) => self.on(package).map_or(0.0, |p| p.cpu_share),
+            None => self.cpu_share,
+        }
+    }
+
+    /// CPU time on a package, or on the node.
+    pub fn cpu_time_of(&self, package: Option<u32>) -> Option<Duration> {
+        match package.filter(|_| !self.packages.is_empty()) {
+            Some(package) => {
+                self.cpu_time.map(|_| self.on(package).map_or(Duration::ZERO, |p| p.cpu_time))
+            }
+            None => self.cpu_time,
+        }
+    }
+
+    fn on(&self, package: u32) -> Option<&OnPackage> {
+        self.packages.iter().find(|p| p.package == package)
+    }
+}
+
+/// The interval, or its part in one hour, and all that happened in it.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Situation {
     /// Every device.
     pub devices: Vec<DeviceUse>,
@@ -51,6 +94,27 @@ pub struct Situation {
     pub jobs: Vec<Holding>,
     /// CPU time that was no job's, where known.
     pub system_cpu_time: Option<Duration>,
+    /// The same by package, where packages are told apart.
+    pub system_by_package: Vec<(u32, Duration)>,
+}
+
+impl Situation {
+    fn system_cpu_time_of(&self, package: Option<u32>) -> Option<Duration> {
+        let on_package = |p| self.system_by_package.iter().find(|(of, _)| *of == p).map(|s| s.1);
+        package.and_then(on_package).or(self.system_cpu_time)
+    }
+
+    /// Whether no job holds a part of a device: what it draws then is its idle power.
+    pub fn is_unheld(&self, device: usize) -> bool {
+        let Some(use_of) = self.devices.get(device) else { return false };
+        let holds = |job: &Holding| match use_of.component {
+            Component::Gpu => job.gpus.iter().any(|(d, share)| *d == device && *share > 0.0),
+            // The memory of a package is every job's that may allocate there.
+            Component::Dram | Component::Rest => true,
+            Component::Cpu => job.packages.is_empty() || job.cpu_share_of(use_of.package) > 0.0,
+        };
+        !self.jobs.iter().any(holds)
+    }
 }
 
 /// Energy charged to one bucket.
@@ -78,13 +142,47 @@ pub struct Split {
 /// A GPU within this factor of its baseline does nothing.
 const UNUSED_WITHIN: f64 = 1.05;
 
+impl Split {
+    fn new(n_jobs: usize) -> Self {
+        Self { jobs: vec![Charge::default(); n_jobs], ..Self::default() }
+    }
+
+    /// All of it: jobs, system and nobody.
+    pub fn total(&self) -> Charge {
+        let mut sum = Charge::default();
+        for charge in self.jobs.iter().chain([&self.system, &self.unallocated]) {
+            sum.energy += charge.energy;
+            sum.idle += charge.idle;
+            sum.gpu_unused += charge.gpu_unused;
+        }
+        sum
+    }
+}
+
 /// Splits an interval by the policy.
 ///
 /// Jobs, system and unallocated sum to the devices' energy, exactly; with [`Policy::Node`] they do
-/// not, as each job is given the whole node.
+/// not, as each job is given the whole node. The order of the jobs changes nothing: they are
+/// weighed and rounded in that of their ids.
 pub fn split(situation: &Situation, policy: Policy) -> Split {
-    let mut out = Split { jobs: vec![Charge::default(); situation.jobs.len()], ..Split::default() };
+    if situation.jobs.is_sorted_by_key(|job| job.job_id) {
+        return split_in_order(situation, policy);
+    }
+    let mut order: Vec<usize> = (0..situation.jobs.len()).collect();
+    order.sort_by_key(|i| situation.jobs[*i].job_id);
+    let jobs = order.iter().map(|i| situation.jobs[*i].clone()).collect();
+    let sorted = split_in_order(&Situation { jobs, ..situation.clone() }, policy);
+    let mut out = Split { jobs: vec![Charge::default(); order.len()], ..sorted };
+    for (place, charge) in order.into_iter().zip(sorted.jobs) {
+        out.jobs[place] = charge;
+    }
+    out
+}
+
+fn split_in_order(situation: &Situation, policy: Policy) -> Split {
+    let mut out = Split::new(situation.jobs.len());
     for (index, device) in situation.devices.iter().enumerate() {
+        *out.unallocated.energy.get_mut(device.component) += device.nobodys;
         if policy == Policy::Node && !out.jobs.is_empty() {
             for job in &mut out.jobs {
                 *job.energy.get_mut(device.component) += device.energy;
@@ -93,7 +191,7 @@ pub fn split(situation: &Situation, policy: Policy) -> Split {
         }
         let (allocated, active) = match device.component {
             Component::Gpu => gpu_weights(&situation.jobs, index),
-            component => cpu_weights(situation, component),
+            _ => cpu_weights(situation, device),
         };
         let (idle, dynamic) = idle_and_dynamic(device, policy);
         let by = if policy == Policy::Allocated { &allocated } else { &active };
@@ -125,6 +223,9 @@ fn is_unused(device: &DeviceUse) -> bool {
 }
 
 fn charge(out: &mut Split, component: Component, energy: Microjoules, by: &Weights, is_idle: bool) {
+    if energy == Microjoules::ZERO {
+        return;
+    }
     let shares = apportion(energy, &by.in_order());
     let buckets = out.jobs.iter_mut().chain([&mut out.system, &mut out.unallocated]);
     for (bucket, share) in buckets.zip(shares) {
@@ -136,140 +237,6 @@ fn charge(out: &mut Split, component: Component, energy: Microjoules, by: &Weigh
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const S: Duration = Duration::from_secs(1);
-
-    fn uj(joules: u64) -> Microjoules {
-        Microjoules::new(joules * 1_000_000)
-    }
-
-    fn device(component: Component, joules: u64, idle: Option<f64>) -> DeviceUse {
-        DeviceUse { component, energy: uj(joules), idle: idle.map(Watts::new), duration: S }
-    }
-
-    fn job(cpu_share: f64, cpu_time: Option<f64>) -> Holding {
-        let cpu_time = cpu_time.map(Duration::from_secs_f64);
-        Holding { cpu_share, mem_share: cpu_share, cpu_time, gpus: Vec::new() }
-    }
-
-    #[test]
-    fn idle_goes_by_allocation_and_the_rest_by_activity() {
-        // 100 J in 1 s with a 40 W baseline: 40 J idle, 60 J dynamic.
-        let situation = Situation {
-            devices: vec![device(Component::Cpu, 100, Some(40.0))],
-            jobs: vec![job(0.5, Some(0.9)), job(0.25, Some(0.0))],
-            system_cpu_time: Some(Duration::from_millis(100)),
-        };
-        let split = split(&situation, Policy::Hybrid);
-        // Busy: 0.5·40 + 0.9·60 = 74; sleeper: 0.25·40 = 10; system: 0.1·60 = 6; nobody: 10.
-        assert_eq!(split.jobs[0].energy.cpu, uj(74));
-        assert_eq!(split.jobs[0].idle.cpu, uj(20));
-        assert_eq!(split.jobs[1].energy.cpu, uj(10));
-        assert_eq!(split.system.energy.cpu, uj(6));
-        assert_eq!(split.unallocated.energy.cpu, uj(10));
-    }
-
-    #[test]
-    fn a_job_whose_activity_is_unknown_has_its_allocated_share() {
-        let situation = Situation {
-            devices: vec![device(Component::Cpu, 100, None)],
-            jobs: vec![job(0.5, None), job(0.25, Some(0.3))],
-            system_cpu_time: Some(Duration::from_millis(100)),
-        };
-        let split = split(&situation, Policy::Hybrid);
-        // Half of 100 J by allocation; of the other 50 J, 0.3 s against 0.1 s.
-        assert_eq!(split.jobs[0].energy.cpu, uj(50));
-        assert_eq!(split.jobs[1].energy.cpu.as_u64(), 37_500_000);
-        assert_eq!(split.system.energy.cpu.as_u64(), 12_500_000);
-    }
-
-    #[test]
-    fn a_gpu_is_its_holders_busy_or_not() {
-        let mut holder = job(0.1, Some(0.1));
-        holder.gpus = vec![(1, 1.0)];
-        let situation = Situation {
-            devices: vec![
-                device(Component::Gpu, 50, Some(50.0)),
-                device(Component::Gpu, 51, Some(50.0)),
-            ],
-            jobs: vec![job(0.9, Some(0.9)), holder],
-            system_cpu_time: None,
-        };
-        let split = split(&situation, Policy::Hybrid);
-        assert_eq!(split.jobs[0].energy.gpu, Microjoules::ZERO);
-        assert_eq!(split.jobs[1].energy.gpu, uj(51));
-        assert_eq!(split.jobs[1].gpu_unused, uj(51));
-        assert_eq!(split.unallocated.energy.gpu, uj(50));
-    }
-
-    #[test]
-    fn slices_that_nobody_holds_idle_for_nobody_and_use_nothing() {
-        let holds = |share| Holding { gpus: vec![(0, share)], ..job(0.1, None) };
-        let situation = Situation {
-            devices: vec![device(Component::Gpu, 170, Some(70.0))],
-            jobs: vec![holds(3.0 / 7.0), holds(2.0 / 7.0)],
-            system_cpu_time: None,
-        };
-        // 70 J idle: 30, 20, and 20 of two free slices; 100 J beyond: 60 and 40.
-        let hybrid = split(&situation, Policy::Hybrid);
-        assert_eq!(hybrid.jobs.iter().map(|j| j.energy.gpu).collect::<Vec<_>>(), [uj(90), uj(60)]);
-        assert_eq!(hybrid.unallocated.energy.gpu, uj(20));
-        // Two jobs that hold all of one GPU have half of it each.
-        let both = Situation { jobs: vec![holds(1.0), holds(1.0)], ..situation };
-        let hybrid = split(&both, Policy::Hybrid);
-        assert_eq!(hybrid.jobs.iter().map(|j| j.energy.gpu).collect::<Vec<_>>(), [uj(85), uj(85)]);
-    }
-
-    #[test]
-    fn policy_node_gives_the_whole_node_to_each() {
-        let situation = Situation {
-            devices: vec![device(Component::Cpu, 100, Some(40.0))],
-            jobs: vec![job(0.5, None), job(0.5, None)],
-            system_cpu_time: None,
-        };
-        let split = split(&situation, Policy::Node);
-        assert_eq!((split.jobs[0].energy.cpu, split.jobs[1].energy.cpu), (uj(100), uj(100)));
-    }
-
-    fn any_holding() -> impl Strategy<Value = Holding> {
-        let share = prop_oneof![Just(0.0), 0.0..1.5_f64];
-        let time = proptest::option::of((0..5_000_u64).prop_map(Duration::from_millis));
-        let gpus = proptest::collection::vec((2..4_usize, 0.0..1.0_f64), 0..3);
-        (share.clone(), share, time, gpus).prop_map(|(cpu_share, mem_share, cpu_time, gpus)| {
-            Holding { cpu_share, mem_share, cpu_time, gpus }
-        })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_000))]
-        #[test]
-        fn what_is_charged_is_what_was_metered(
-            jobs in proptest::collection::vec(any_holding(), 0..6),
-            energies in proptest::collection::vec(0..10_u64.pow(13), 4),
-            idle in proptest::collection::vec(proptest::option::of(0.0..500.0_f64), 4),
-            system_ms in proptest::option::of(0..5_000_u64),
-            policy in prop_oneof![
-                Just(Policy::Hybrid), Just(Policy::Allocated), Just(Policy::Usage)
-            ],
-        ) {
-            let kinds = [Component::Cpu, Component::Dram, Component::Gpu, Component::Gpu];
-            let devices = kinds.iter().zip(&energies).zip(&idle).map(|((component, e), idle)| {
-                let energy = Microjoules::new(*e);
-                DeviceUse { component: *component, energy, idle: idle.map(Watts::new), duration: S }
-            });
-            let situation = Situation {
-                devices: devices.collect(),
-                jobs,
-                system_cpu_time: system_ms.map(Duration::from_millis),
-            };
-            let split = split(&situation, policy);
-            let buckets = split.jobs.iter().chain([&split.system, &split.unallocated]);
-            let charged: Microjoules = buckets.map(|c| c.energy.total()).sum();
-            prop_assert_eq!(charged.as_u64(), energies.iter().sum::<u64>());
-        }
-    }
-}
+mod laws;
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,14 @@
 //! A job's energy, by component and by hour.
 //!
 //! Comes from [`crate::attribution`] in whole microjoules, goes to [`crate::carbon`] and
-//! [`crate::record`]. Adds; never splits.
+//! [`crate::record`]. Adds; never splits: hours are told apart in [`crate::sample`].
 
 use std::collections::BTreeMap;
 use std::ops::{Add, AddAssign};
 
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::attribution::apportion;
 use crate::units::Microjoules;
 
 /// What draws power, as logs and records tell it apart.
@@ -140,25 +139,14 @@ pub struct JobEnergy {
 }
 
 impl JobEnergy {
-    /// Adds the energy of an interval.
-    ///
-    /// Samples are taken at every full hour; an interval that crosses one all the same (after a
-    /// gap, or by the milliseconds the sample came late) is split by time.
+    /// Adds energy that was drawn in the hour of UTC that starts then.
     pub fn add(
         &mut self,
-        start: DateTime<Utc>,
-        end: DateTime<Utc>,
+        hour: DateTime<Utc>,
         energy: ByComponent<Microjoules>,
         idle: ByComponent<Microjoules>,
     ) {
-        let parts = parts_by_hour(start, end);
-        let weights: Vec<f64> = parts.iter().map(|(_, seconds)| *seconds).collect();
-        for c in Component::ALL {
-            let shares = apportion(*energy.get(c), &weights);
-            for ((hour, _), share) in parts.iter().zip(shares) {
-                *self.hours.entry(*hour).or_default().get_mut(c) += share;
-            }
-        }
+        *self.hours.entry(hour).or_default() += energy;
         self.total += energy;
         self.idle += idle;
     }
@@ -182,27 +170,6 @@ impl JobEnergy {
     }
 }
 
-/// Longest gap that is split hour by hour; of a longer one the last part is.
-const MOST_HOURS: usize = 24 * 366;
-
-/// The hours of a span with the seconds in each. The stroke of an hour belongs to the one before.
-fn parts_by_hour(start: DateTime<Utc>, end: DateTime<Utc>) -> Vec<(DateTime<Utc>, f64)> {
-    let hour_of = |at: DateTime<Utc>| at.duration_trunc(TimeDelta::hours(1)).unwrap_or(at);
-    let mut hour = hour_of(end - TimeDelta::nanoseconds(1));
-    let mut upper = end;
-    let mut parts = Vec::new();
-    while parts.len() < MOST_HOURS {
-        let lower = start.max(hour);
-        parts.push((hour, (upper - lower).as_seconds_f64()));
-        if start >= hour {
-            break;
-        }
-        (upper, hour) = (hour, hour - TimeDelta::hours(1));
-    }
-    parts.reverse();
-    parts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,26 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_over_several_hours_is_split_by_time() {
-        let at = |time: &str| format!("2026-01-01T{time}Z").parse().unwrap();
+    fn hours_sum_to_the_total() {
         let mut energy = JobEnergy::default();
-        // A quarter of an hour, an hour and half an hour, of 105 minutes.
-        energy.add(at("09:45:00"), at("11:30:00"), cpu(105), cpu(0));
-        let hours: Vec<_> = energy.by_hour().iter().map(|h| h.1.as_u64()).collect();
-        assert_eq!(hours, [15, 60, 30]);
-        // A clock that was set back costs no energy.
-        energy.add(at("11:30:00"), at("10:30:00"), cpu(5), cpu(0));
-        assert_eq!(energy.by_hour().iter().map(|h| h.1.as_u64()).sum::<u64>(), 110);
-    }
-
-    #[test]
-    fn hours_sum_to_the_total_and_the_stroke_belongs_to_the_hour_before() {
-        let mut energy = JobEnergy::default();
-        for (from, to, uj) in
-            [("10:00:00", "10:30:00", 1), ("10:30:00", "11:00:00", 2), ("11:00:00", "11:00:01", 4)]
-        {
-            let at = |time: &str| format!("2026-01-01T{time}Z").parse().unwrap();
-            energy.add(at(from), at(to), cpu(uj), cpu(1));
+        for (hour, uj) in [("10", 1), ("10", 2), ("11", 4)] {
+            let hour = format!("2026-01-01T{hour}:00:00Z").parse().unwrap();
+            energy.add(hour, cpu(uj), cpu(1));
         }
         let hours = energy.by_hour();
         assert_eq!(hours.iter().map(|h| h.1.as_u64()).collect::<Vec<_>>(), [3, 4]);

@@ -65,6 +65,30 @@ pub struct Others {
     pub missing: Vec<String>,
 }
 
+/// By what a job's share of the node's shared devices was found, the best that there ever was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivitySource {
+    /// What it was allocated.
+    #[default]
+    Allocation,
+    /// The busy time of the CPUs in its cpuset.
+    Cpuset,
+    /// The CPU time of its cgroup.
+    Cgroup,
+}
+
+impl ActivitySource {
+    /// The name used in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allocation => "allocation",
+            Self::Cpuset => "cpuset",
+            Self::Cgroup => "cgroup",
+        }
+    }
+}
+
 /// A job that is being measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
@@ -84,9 +108,12 @@ pub struct Job {
     pub cgroup: Option<CgroupPaths>,
     /// Its CPU time so far.
     pub cpu_time: CpuTime,
-    /// CPU time in the last interval; `None` where it could not be measured.
-    #[serde(skip)]
-    pub activity: Option<Duration>,
+    /// How its share of shared devices was found.
+    #[serde(default)]
+    pub activity: ActivitySource,
+    /// Its share of the node's CPUs by its cpuset, where that is known.
+    #[serde(default)]
+    pub cpuset_share: Option<f64>,
     /// slurmstepds of its steps, as far as they told.
     pub stepd_pids: BTreeSet<u32>,
     /// The srun step that is the running epoch, with `epoch_by:step`.
@@ -131,7 +158,8 @@ impl Job {
             last: start,
             cgroup: None,
             cpu_time: CpuTime::default(),
-            activity: None,
+            activity: ActivitySource::default(),
+            cpuset_share: None,
             stepd_pids: BTreeSet::new(),
             step_epoch: None,
             gpus: Vec::new(),
@@ -152,11 +180,15 @@ impl Job {
         }
     }
 
-    /// Takes its part of an interval; `covered` says whether every meter of it answered.
-    pub fn charge(&mut self, end: Moment, charge: &Charge, covered: bool) {
-        let duration = end.since(&self.last);
-        self.energy.add(self.last.wall, end.wall, charge.energy, charge.idle);
+    /// Takes its part of what was drawn in an hour of UTC.
+    pub fn charge(&mut self, hour: DateTime<Utc>, charge: &Charge) {
+        self.energy.add(hour, charge.energy, charge.idle);
         self.gpu_unused += charge.gpu_unused;
+    }
+
+    /// Ends the interval whose parts were charged; `covered` says whether every meter answered.
+    pub fn advance(&mut self, end: Moment, covered: bool) {
+        let duration = end.since(&self.last);
         if covered {
             self.covered += duration;
         }
@@ -234,8 +266,12 @@ impl Job {
         self.is_log_begun && !self.is_log_closed
     }
 
-    /// Share of the node's CPUs that the job holds.
+    /// Share of the node's CPUs that the job holds: by its cpuset, else by Slurm's count of CPUs
+    /// against Linux's, which misleads where Slurm counts cores of two threads.
     pub fn cpu_share(&self, n_cpus: u32) -> f64 {
+        if let Some(share) = self.cpuset_share {
+            return share;
+        }
         f64::from(self.facts.alloc_cpus.unwrap_or(0)) / f64::from(n_cpus.max(1))
     }
 

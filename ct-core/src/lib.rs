@@ -1,7 +1,7 @@
 //! Energy and carbon of Slurm jobs, as values.
 //!
 //! The modules follow the data: [`source`] reads meters into a [`sample`], [`attribution`] splits
-//! the difference of two samples among jobs, [`energy`] adds it up by component and hour,
+//! the difference of two samples among jobs, [`energy`] and [`node_book`] add it up by component and hour,
 //! [`carbon`] turns joules into grams, [`prediction`] looks ahead, and [`log`], [`record`] and
 //! [`ledger`] write down what came out. [`job`] is the state of one tracked job between its start
 //! and its end. Beside the flow stand what everybody needs: [`units`], [`slurm`], [`option`],
@@ -22,6 +22,7 @@ pub mod gpu;
 pub mod job;
 pub mod ledger;
 pub mod log;
+pub mod node_book;
 pub mod option;
 pub mod prediction;
 pub mod protocol;

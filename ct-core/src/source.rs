@@ -6,6 +6,7 @@
 
 pub mod cgroup;
 pub mod cpu_model;
+pub mod cpus;
 pub mod drm;
 pub mod gpu_files;
 pub mod hwmon;

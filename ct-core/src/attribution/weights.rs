@@ -1,6 +1,8 @@
 //! How much of a device each job holds and uses.
 
-use super::{Holding, Situation};
+use std::time::Duration;
+
+use super::{DeviceUse, Holding, Situation};
 use crate::energy::Component;
 
 /// Weights of one device: the jobs', the system's, and what is left over.
@@ -13,7 +15,8 @@ pub(super) struct Weights {
 impl Weights {
     /// Jobs in their order, then system, then unallocated.
     pub(super) fn in_order(&self) -> Vec<f64> {
-        let mut all = self.jobs.clone();
+        let mut all = Vec::with_capacity(self.jobs.len() + 2);
+        all.extend_from_slice(&self.jobs);
         all.extend([self.system, self.unallocated]);
         all
     }
@@ -26,43 +29,33 @@ impl Weights {
 }
 
 /// Allocated and active weights of CPU packages, memory, and the rest of the node.
-pub(super) fn cpu_weights(situation: &Situation, component: Component) -> (Weights, Weights) {
-    let share = |job: &Holding| match component {
+pub(super) fn cpu_weights(situation: &Situation, device: &DeviceUse) -> (Weights, Weights) {
+    let share = |job: &Holding| match device.component {
         Component::Dram => job.mem_share.max(0.0),
-        _ => job.cpu_share.max(0.0),
+        _ => job.cpu_share_of(device.package).max(0.0),
     };
     let shares: Vec<f64> = situation.jobs.iter().map(share).collect();
-    let allocated = Weights::from_shares(shares.clone());
-    let active = active_weights(situation, &shares);
-    (allocated, active)
+    let active = active_weights(situation, device.package, &shares);
+    (Weights::from_shares(shares), active)
 }
 
 /// A job whose CPU time is unknown counts with its allocated share; the others and the system
-/// divide what is left of the device by their CPU time.
-fn active_weights(situation: &Situation, shares: &[f64]) -> Weights {
-    let seconds = |job: &Holding| job.cpu_time.map(|t| t.as_secs_f64());
-    let system = situation.system_cpu_time.map_or(0.0, |t| t.as_secs_f64());
-    let measured: f64 = situation.jobs.iter().filter_map(seconds).sum::<f64>() + system;
-    let is_unknown = |job: &&Holding| job.cpu_time.is_none();
+/// divide what is left of the device by their CPU time on its package.
+fn active_weights(situation: &Situation, package: Option<u32>, shares: &[f64]) -> Weights {
+    let seconds = |job: &Holding| job.cpu_time_of(package).map(|t| t.as_secs_f64());
+    let times: Vec<Option<f64>> = situation.jobs.iter().map(seconds).collect();
+    let system = situation.system_cpu_time_of(package).unwrap_or(Duration::ZERO).as_secs_f64();
+    let measured: f64 = times.iter().flatten().sum::<f64>() + system;
     if measured <= 0.0 {
         // Nobody did anything: by what is held.
         return Weights::from_shares(shares.to_vec());
     }
-    let n_unknown = situation.jobs.iter().filter(is_unknown).count();
-    let unknown: f64 = situation
-        .jobs
-        .iter()
-        .zip(shares)
-        .filter(|(job, _)| job.cpu_time.is_none())
-        .map(|(_, share)| share)
-        .sum();
+    let of_unknown = |(time, share): (&Option<f64>, &f64)| time.is_none().then_some(*share);
+    let unknown: f64 = times.iter().zip(shares).filter_map(of_unknown).sum();
     let left = (1.0 - unknown).max(0.0);
-    let weight = |(job, share): (&Holding, &f64)| match seconds(job) {
-        Some(s) => left * s / measured,
-        None => *share,
-    };
-    let jobs: Vec<f64> = situation.jobs.iter().zip(shares).map(weight).collect();
-    if n_unknown > 0 && n_unknown == situation.jobs.len() {
+    let weight = |(time, share): (&Option<f64>, &f64)| time.map_or(*share, |s| left * s / measured);
+    let jobs: Vec<f64> = times.iter().zip(shares).map(weight).collect();
+    if !times.is_empty() && times.iter().all(Option::is_none) {
         // The system's time holds the jobs' own: nothing can be told apart.
         return Weights { jobs, system: 0.0, unallocated: left };
     }

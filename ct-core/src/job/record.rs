@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Context, Job};
+use super::{ActivitySource, Context, Job};
 use crate::carbon::Pricing;
 use crate::energy::Component;
 use crate::record::{EndReason, Epochs, JobTotal, Record, VERSION};
@@ -94,8 +94,7 @@ impl Job {
                 out.entry(name).or_default().insert(&device.method);
             }
         }
-        let activity = if self.cpu_time.is_known() { "cgroup" } else { "allocation" };
-        out.insert("activity".to_owned(), BTreeSet::from([activity]));
+        out.insert("activity".to_owned(), BTreeSet::from([self.activity.as_str()]));
         let join = |methods: BTreeSet<&str>| methods.into_iter().collect::<Vec<_>>().join("+");
         out.into_iter().map(|(component, methods)| (component, join(methods))).collect()
     }
@@ -113,8 +112,9 @@ impl Job {
     pub fn all_warnings(&self, context: Context<'_>) -> BTreeSet<String> {
         let mut all: BTreeSet<String> =
             self.warnings.iter().chain(context.problems).cloned().collect();
-        if self.cgroup.is_some() && !self.cpu_time.is_known() {
-            all.insert("no CPU time in the job's cgroup: its share is by allocation".to_owned());
+        if self.cgroup.is_some() && self.activity != ActivitySource::Cgroup {
+            let by = self.activity.as_str();
+            all.insert(format!("no CPU time in the job's cgroup: its share is by {by}"));
         }
         if self.record_simulated().is_some() {
             let warning = "logs, epochs and prediction show simulated components; energy_j is what \

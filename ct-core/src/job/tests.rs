@@ -71,7 +71,9 @@ fn run_until(job: &mut Job, seconds: u64) {
     let joules = |watts: u64| Microjoules::new(watts * duration * 1_000_000);
     let energy = ByComponent { cpu: joules(100), dram: joules(20), ..Default::default() };
     let charge = Charge { energy, ..Default::default() };
-    job.charge(at(seconds), &charge, true);
+    let hour = "2026-01-01T00:00:00Z".parse().unwrap();
+    job.charge(hour, &charge);
+    job.advance(at(seconds), true);
 }
 
 #[test]

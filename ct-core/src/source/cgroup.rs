@@ -4,32 +4,94 @@
 //! accumulated per lifetime of the cgroup, so that nothing is lost or counted twice.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::ReadError;
+use super::cpus::{CpuSet, Packages};
 use crate::slurm::CgroupPaths;
 
+/// CPU time of a cgroup since it was made, or between two readings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuReading {
+    /// On all CPUs.
+    pub total: Duration,
+    /// On the CPUs of each package; empty where that is not known.
+    pub by_package: Vec<(u32, Duration)>,
+}
+
 /// Reads the CPU time of a job's cgroup: v1 `cpuacct.usage` in ns, v2 `cpu.stat` in µs.
+///
+/// With more than one package and v1 it is `cpuacct.usage_percpu`, which tells them apart.
 ///
 /// # Errors
 ///
 /// [`ReadError::Gone`] where the cgroup does not exist (yet, or any more).
-pub fn read_cpu_time(cgroup: &CgroupPaths, cgroupfs: &Path) -> Result<Duration, ReadError> {
+pub fn read_cpu_time(
+    cgroup: &CgroupPaths,
+    cgroupfs: &Path,
+    packages: &Packages,
+) -> Result<CpuReading, ReadError> {
     let path = cgroup.cpu_file(cgroupfs);
-    let text = fs::read_to_string(&path).map_err(|e| ReadError::from_io(&path, e))?;
+    if matches!(cgroup, CgroupPaths::V1(_))
+        && packages.len() > 1
+        && let Some(reading) =
+            read_by_package(&path.with_file_name("cpuacct.usage_percpu"), packages)
+    {
+        return Ok(reading);
+    }
+    let mut buffer = [0_u8; 1024];
+    let text = read_small(&path, &mut buffer).map_err(|e| ReadError::from_io(&path, e))?;
     let time = match cgroup {
         CgroupPaths::V1(_) => text.trim().parse().ok().map(Duration::from_nanos),
-        CgroupPaths::V2(_) => parse_cpu_stat(&text),
+        CgroupPaths::V2(_) => parse_cpu_stat(text),
     };
-    time.ok_or_else(|| ReadError::Parse { path, text: text.chars().take(60).collect() })
+    let reading = time.map(|total| CpuReading { total, by_package: Vec::new() });
+    reading.ok_or_else(|| ReadError::Parse { text: text.chars().take(60).collect(), path })
+}
+
+/// Nanoseconds by CPU, one number for each that the machine could have.
+fn read_by_package(path: &Path, packages: &Packages) -> Option<CpuReading> {
+    let text = fs::read_to_string(path).ok()?;
+    let mut reading = CpuReading { by_package: packages.zeros(), ..CpuReading::default() };
+    for (cpu, word) in (0..).zip(text.split_ascii_whitespace()) {
+        let time = Duration::from_nanos(word.parse().ok()?);
+        reading.total += time;
+        if let Some(index) = packages.index_of(cpu) {
+            reading.by_package[index].1 += time;
+        }
+    }
+    Some(reading)
+}
+
+/// Reads a file that is shorter than the buffer.
+fn read_small<'a>(path: &Path, buffer: &'a mut [u8]) -> std::io::Result<&'a str> {
+    let n = fs::File::open(path)?.read(buffer)?;
+    std::str::from_utf8(&buffer[..n]).map_err(std::io::Error::other)
 }
 
 fn parse_cpu_stat(text: &str) -> Option<Duration> {
     let usage = text.lines().find_map(|l| l.strip_prefix("usage_usec "))?;
     usage.trim().parse().ok().map(Duration::from_micros)
+}
+
+/// The CPUs that a job's cgroup may use: `cpuset.effective_cpus`, `cpuset.cpus` (v1) or
+/// `cpuset.cpus.effective` (v2). `None` where the cgroup has no such file, or an empty one.
+pub fn read_cpuset(cgroup: &CgroupPaths, cgroupfs: &Path) -> Option<CpuSet> {
+    let (dir, names): (PathBuf, &[&str]) = match cgroup {
+        CgroupPaths::V1(job) => {
+            (cgroupfs.join("cpuset").join(job), &["cpuset.effective_cpus", "cpuset.cpus"])
+        }
+        CgroupPaths::V2(job) => (cgroupfs.join(job), &["cpuset.cpus.effective"]),
+    };
+    let mut buffer = [0_u8; 4096];
+    names.iter().find_map(|name| {
+        let set = CpuSet::parse(read_small(&dir.join(name), &mut buffer).ok()?)?;
+        (!set.is_empty()).then_some(set)
+    })
 }
 
 /// Whether the job's cgroup is there.
@@ -44,10 +106,12 @@ pub fn exists(cgroup: &CgroupPaths, cgroupfs: &Path) -> bool {
 }
 
 /// CPU time of a job across lifetimes of its cgroup.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuTime {
     total: Duration,
     last: Duration,
+    #[serde(default)]
+    last_by_package: Vec<(u32, Duration)>,
     is_known: bool,
 }
 
@@ -55,17 +119,31 @@ impl CpuTime {
     /// Takes a reading and returns the time since the previous one.
     ///
     /// A reading below the previous one is that of a new cgroup, which began at zero.
-    pub fn advance(&mut self, reading: Duration) -> Duration {
-        let step = reading.checked_sub(self.last).unwrap_or(reading);
-        self.last = reading;
-        self.total += step;
-        self.is_known = true;
+    pub fn advance(&mut self, reading: CpuReading) -> CpuReading {
+        let is_new = reading.total < self.last || self.last.is_zero();
+        let step = if is_new { reading.clone() } else { self.since_last(&reading) };
+        self.begin_at(reading);
+        self.total += step.total;
         step
     }
 
+    fn since_last(&self, reading: &CpuReading) -> CpuReading {
+        let last = |package: u32| self.last_by_package.iter().find(|(p, _)| *p == package);
+        let of = |(package, time): &(u32, Duration)| {
+            Some((*package, time.saturating_sub(last(*package)?.1)))
+        };
+        // Packages that were not told apart before leave the step whole.
+        let by_package: Option<Vec<_>> = reading.by_package.iter().map(of).collect();
+        CpuReading {
+            total: reading.total.saturating_sub(self.last),
+            by_package: by_package.unwrap_or_default(),
+        }
+    }
+
     /// Notes a reading from which time counts: what was before it is nobody's interval.
-    pub fn begin_at(&mut self, reading: Duration) {
-        self.last = reading;
+    pub fn begin_at(&mut self, reading: CpuReading) {
+        self.last = reading.total;
+        self.last_by_package = reading.by_package;
         self.is_known = true;
     }
 
@@ -77,6 +155,7 @@ impl CpuTime {
     /// Notes that the cgroup is gone: the next one begins at zero.
     pub fn lifetime_ended(&mut self) {
         self.last = Duration::ZERO;
+        self.last_by_package.clear();
     }
 
     /// All of it.
@@ -89,29 +168,74 @@ impl CpuTime {
 mod tests {
     use super::*;
 
+    fn one() -> Packages {
+        Packages::default()
+    }
+
+    fn whole(total: Duration) -> CpuReading {
+        CpuReading { total, by_package: Vec::new() }
+    }
+
     #[test]
     fn both_versions_are_read() {
         let root = tempfile::tempdir().unwrap();
         let v1 = CgroupPaths::V1("slurm_n1/job_1".into());
         let v2 = CgroupPaths::V2("scope/job_1".into());
-        assert!(matches!(read_cpu_time(&v1, root.path()), Err(ReadError::Gone { .. })));
+        let read = |cgroup| read_cpu_time(cgroup, root.path(), &one());
+        assert!(matches!(read(&v1), Err(ReadError::Gone { .. })));
         assert!(!exists(&v1, root.path()));
         for (cgroup, text) in [(&v1, "1500000000\n"), (&v2, "usage_usec 2500000\nuser_usec 1\n")] {
             let file = cgroup.cpu_file(root.path());
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, text).unwrap();
         }
-        assert_eq!(read_cpu_time(&v1, root.path()).unwrap(), Duration::from_millis(1500));
-        assert_eq!(read_cpu_time(&v2, root.path()).unwrap(), Duration::from_millis(2500));
+        assert_eq!(read(&v1).unwrap(), whole(Duration::from_millis(1500)));
+        assert_eq!(read(&v2).unwrap(), whole(Duration::from_millis(2500)));
         assert!(exists(&v2, root.path()));
         fs::write(v2.cpu_file(root.path()), "user_usec 1\n").unwrap();
-        assert!(matches!(read_cpu_time(&v2, root.path()), Err(ReadError::Parse { .. })));
+        assert!(matches!(read(&v2), Err(ReadError::Parse { .. })));
+    }
+
+    #[test]
+    fn packages_are_told_apart_on_v1() {
+        let root = tempfile::tempdir().unwrap();
+        let v1 = CgroupPaths::V1("job_1".into());
+        let dir = root.path().join("cpuacct/job_1");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("cpuacct.usage"), "7\n").unwrap();
+        let packages: Packages = [(0, 0), (1, 0), (2, 1)].into_iter().collect();
+        assert_eq!(read_cpu_time(&v1, root.path(), &packages).unwrap().total.as_nanos(), 7);
+        // CPU 3 is not online, and has a number all the same.
+        fs::write(dir.join("cpuacct.usage_percpu"), "10 20 40 5 \n").unwrap();
+        let ns = Duration::from_nanos;
+        let reading = read_cpu_time(&v1, root.path(), &packages).unwrap();
+        let expected = CpuReading { total: ns(75), by_package: vec![(0, ns(30)), (1, ns(40))] };
+        assert_eq!(reading, expected);
+    }
+
+    #[test]
+    fn the_cpuset_is_the_effective_one() {
+        let root = tempfile::tempdir().unwrap();
+        let v1 = CgroupPaths::V1("job_1".into());
+        let v2 = CgroupPaths::V2("job_1".into());
+        assert_eq!(read_cpuset(&v1, root.path()), None);
+        for (path, text) in [
+            ("cpuset/job_1/cpuset.cpus", "0-7\n"),
+            ("cpuset/job_1/cpuset.effective_cpus", "0-3\n"),
+            ("job_1/cpuset.cpus.effective", "\n"),
+        ] {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        assert_eq!(read_cpuset(&v1, root.path()).unwrap().len(), 4);
+        assert_eq!(read_cpuset(&v2, root.path()), None, "an empty set says nothing");
     }
 
     #[test]
     fn time_is_kept_when_the_cgroup_starts_over() {
         let mut time = CpuTime::default();
-        let s = Duration::from_secs;
+        let s = |seconds| whole(Duration::from_secs(seconds));
         assert_eq!(time.advance(s(2)), s(2));
         assert_eq!(time.advance(s(5)), s(3));
         // A new lifetime that was seen to begin, even above the old reading.
@@ -119,12 +243,26 @@ mod tests {
         assert_eq!(time.advance(s(6)), s(6));
         // A new lifetime nobody saw begin.
         assert_eq!(time.advance(s(1)), s(1));
-        assert_eq!(time.total(), s(12));
+        assert_eq!(time.total(), Duration::from_secs(12));
         // A cgroup that is met in mid-life.
         let mut late = CpuTime::default();
         assert!(!late.is_known());
         late.begin_at(s(100));
         assert_eq!(late.advance(s(101)), s(1));
         assert!(late.is_known());
+    }
+
+    #[test]
+    fn packages_are_kept_apart_and_an_old_state_does_not_know_them() {
+        let s = Duration::from_secs;
+        let reading = |a, b| CpuReading { total: s(a + b), by_package: vec![(0, s(a)), (1, s(b))] };
+        let mut time = CpuTime::default();
+        time.begin_at(reading(10, 5));
+        assert_eq!(time.advance(reading(11, 7)), reading(1, 2));
+        assert_eq!(time.advance(reading(1, 1)), reading(1, 1), "a new cgroup");
+        let state = r#"{"total":{"secs":9,"nanos":0},"last":{"secs":9,"nanos":0},"is_known":true}"#;
+        let mut old: CpuTime = serde_json::from_str(state).unwrap();
+        assert_eq!(old.advance(reading(5, 5)), whole(s(1)));
+        assert_eq!(old.advance(reading(6, 5)), reading(1, 0));
     }
 }

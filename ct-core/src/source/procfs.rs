@@ -43,7 +43,7 @@ fn parse_stat(text: &str) -> Option<NodeCpu> {
 }
 
 /// The time a CPU, or all of them, were busy, from the numbers of its line.
-fn busy_of_line(line: &str) -> Option<Duration> {
+pub(super) fn busy_of_line(line: &str) -> Option<Duration> {
     // user nice system idle iowait irq softirq steal; guest times are inside user and nice.
     // Idle, waiting and stolen time (which ran on another guest) drew nothing here.
     let mut words = line.split_ascii_whitespace();
@@ -151,7 +151,8 @@ fn parse_model_name(cpuinfo: &str) -> Option<String> {
     Some(design.to_owned())
 }
 
-fn cpu_dirs(sysfs: &Path) -> Vec<PathBuf> {
+/// The directory of every CPU below `sysfs`.
+pub(super) fn cpu_dirs(sysfs: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(sysfs.join("devices/system/cpu")) else { return Vec::new() };
     let is_cpu = |path: &PathBuf| {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
