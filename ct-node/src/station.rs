@@ -5,33 +5,37 @@
 //! [`crate::dispatch`], what is to be written goes out as values.
 
 mod activity;
+mod baseline;
+mod charging;
 mod choice;
 mod gpus;
 mod lifecycle;
 
+pub use baseline::Baselines;
+pub use charging::Books;
 pub use gpus::GresList;
-pub use lifecycle::Ended;
+pub use lifecycle::{Ended, is_alive};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ct_core::attribution::{DeviceUse, Situation, split};
 use ct_core::carbon::{Factors, Fixed};
-use ct_core::config::Config;
+use ct_core::config::{Config, IdleWatts};
 use ct_core::energy::Component;
 use ct_core::job::{Context, Job, Others};
-use ct_core::sample::{DeviceEnergy, Interval, Moment};
+use ct_core::sample::Moment;
 use ct_core::sampler::{Sampler, now};
-use ct_core::source::Device;
-use ct_core::units::{Joules, Microjoules, Watts};
 
-use activity::SystemTime;
+use activity::Activities;
 
 use crate::series_watch::SeriesWatch;
 
 /// A job that asks for fewer samples than this has as many all the same: its neighbours' shares and
 /// the node's own books need them.
 const MOST_IDLE: Duration = Duration::from_secs(60);
+
+/// Time between two samples of an idle node whose idle power is still being learned.
+const LEARNING: Duration = Duration::from_secs(15);
 
 /// Warnings of one job beyond which failures of meters are no longer added.
 const MOST_WARNINGS: usize = 32;
@@ -51,7 +55,12 @@ pub struct Station {
     sampler: Sampler,
     jobs: BTreeMap<u32, Job>,
     ended: Vec<Ended>,
-    system: SystemTime,
+    activities: Activities,
+    baselines: Baselines,
+    n_learned: u64,
+    books: Books,
+    /// Whether the next interval is the gap since an earlier life.
+    is_resumed: bool,
     mem_total_mb: Option<u64>,
     problems: BTreeSet<String>,
     other_nodes: Option<OtherNodes>,
@@ -64,17 +73,22 @@ impl Station {
     pub fn new(config: Config, node: String, mut sampler: Sampler) -> Self {
         sampler.sample();
         let mut problems = sampler.problems().clone();
-        problems.extend(standing_problems(&config, &sampler));
+        let baselines = Baselines::default();
+        problems.extend(standing_problems(&config, &sampler, &baselines));
         Self {
             factors: Factors::from_config(&config),
             series: None,
             mem_total_mb: activity::mem_total_mb(&config.path.procfs),
+            activities: Activities::of_node(&config, &sampler),
+            baselines,
+            n_learned: 0,
+            books: Books::default(),
+            is_resumed: false,
             config,
             node,
             sampler,
             jobs: BTreeMap::new(),
             ended: Vec::new(),
-            system: SystemTime::default(),
             problems,
             other_nodes: None,
             last_runs: BTreeMap::new(),
@@ -171,67 +185,37 @@ impl Station {
         }
     }
 
-    fn charge(&mut self, interval: &Interval) {
-        let system_cpu_time = self.read_activity(interval.busy);
-        let situation = self.situation(interval, system_cpu_time);
-        let split = split(&situation, self.config.attribution.policy);
-        let answered = |component: Component, index: usize, job: &Job| {
-            let device = &self.sampler.devices()[index];
-            let is_its =
-                component != Component::Gpu || job.gpus.iter().any(|g| g.uuid == device.id);
-            !is_its || interval.devices[index].answered
-        };
-        for (job, charge) in self.jobs.values_mut().zip(&split.jobs) {
-            let covered = situation
-                .devices
-                .iter()
-                .enumerate()
-                .all(|(index, device)| answered(device.component, index, job));
-            job.charge(interval.end, charge, covered);
-        }
+    /// Idle power learned so far, and from how many samples of this life.
+    pub fn baselines(&self) -> (&Baselines, u64) {
+        (&self.baselines, self.n_learned)
     }
 
-    fn situation(&self, interval: &Interval, system_cpu_time: Option<Duration>) -> Situation {
-        let idle = &self.config.attribution.idle_w;
-        let devices = self.sampler.devices().iter().zip(&interval.devices);
-        let device_use = |(device, drawn): (&Device, &DeviceEnergy)| {
-            let watts = match device.component {
-                Component::Cpu => idle.cpu,
-                Component::Dram => idle.dram,
-                Component::Gpu => idle.gpu,
-                Component::Rest => idle.rest,
-            };
-            let (energy, duration) = self.of_those_who_were_there(interval, drawn);
-            DeviceUse { component: device.component, energy, idle: watts.map(Watts::new), duration }
-        };
-        Situation {
-            devices: devices.map(device_use).collect(),
-            jobs: self.jobs.values().map(|job| self.holding(job)).collect(),
-            system_cpu_time,
-        }
+    /// Takes up the idle power that an earlier life learned.
+    pub fn restore_baselines(&mut self, baselines: Baselines) {
+        self.baselines = baselines;
+        self.find_problems();
     }
 
-    /// What a device drew, and in which time: all of it, unless it was silent before the interval and
-    /// a job came meanwhile; then the part of the interval, as nobody knows whose the rest was.
-    fn of_those_who_were_there(
-        &self,
-        interval: &Interval,
-        drawn: &DeviceEnergy,
-    ) -> (Microjoules, Duration) {
-        let duration = interval.duration();
-        let was_there = |job: &Job| interval.end.since(&job.start) >= drawn.span;
-        if drawn.span <= duration || self.jobs.values().all(was_there) {
-            return (drawn.energy, drawn.span);
-        }
-        let part = duration.as_secs_f64() / drawn.span.as_secs_f64();
-        let joules = drawn.energy.to_joules().as_joules() * part;
-        (Joules::new(joules).to_microjoules(), duration)
+    fn find_problems(&mut self) {
+        self.problems = self.sampler.problems().clone();
+        self.problems.extend(standing_problems(&self.config, &self.sampler, &self.baselines));
+    }
+
+    /// Whether the idle power of some device is neither configured nor known yet.
+    fn is_learning(&self) -> bool {
+        self.sampler.devices().iter().any(|device| {
+            configured_w(&self.config.attribution.idle_w, device.component).is_none()
+                && self.baselines.idle_power(&device.id).is_none()
+        })
     }
 
     /// Time until the next sample is due: the shortest interval a job asks for, or the idle one; at
     /// the latest at the full hour, so that hours are booked apart.
     pub fn next_sample_in(&self) -> Duration {
-        let idle = Duration::from_secs_f64(self.config.node.sample_idle_s);
+        let mut idle = Duration::from_secs_f64(self.config.node.sample_idle_s);
+        if self.jobs.is_empty() && self.is_learning() {
+            idle = idle.min(LEARNING);
+        }
         let asked = self.jobs.values().map(next_of_job).min().unwrap_or(idle);
         let due = asked.min(idle.max(MOST_IDLE)).min(self.sampler.longest_interval());
         let at = now();
@@ -284,20 +268,24 @@ fn until_full_hour(at: &Moment) -> Duration {
     Duration::from_millis(3_600_000 - millis.unsigned_abs())
 }
 
+/// The idle power that the site gave for one device of a component.
+fn configured_w(idle: &IdleWatts, component: Component) -> Option<f64> {
+    match component {
+        Component::Cpu => idle.cpu,
+        Component::Dram => idle.dram,
+        Component::Gpu => idle.gpu,
+        Component::Rest => idle.rest,
+    }
+}
+
 /// What is degraded on this node as it is configured, said in every record.
-fn standing_problems(config: &Config, sampler: &Sampler) -> Vec<String> {
+fn standing_problems(config: &Config, sampler: &Sampler, baselines: &Baselines) -> Vec<String> {
     let mut out = Vec::new();
-    let idle = &config.attribution.idle_w;
     let is_by_activity = config.attribution.policy == ct_core::config::Policy::Hybrid;
-    let known = [
-        (Component::Cpu, idle.cpu),
-        (Component::Dram, idle.dram),
-        (Component::Gpu, idle.gpu),
-        (Component::Rest, idle.rest),
-    ];
-    for (component, watts) in known {
-        let has = sampler.devices().iter().any(|d| d.component == component);
-        if is_by_activity && has && watts.is_none() {
+    for component in Component::ALL {
+        let is_configured = configured_w(&config.attribution.idle_w, component).is_some();
+        let mut of = sampler.devices().iter().filter(|d| d.component == component);
+        if is_by_activity && !is_configured && of.any(|d| baselines.idle_power(&d.id).is_none()) {
             let name = component.as_str();
             out.push(format!("no idle baseline of {name}: its idle energy is split by activity"));
         }

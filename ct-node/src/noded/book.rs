@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -15,45 +15,66 @@ const RETRY: Duration = Duration::from_secs(10);
 /// A record on its way to the ledger.
 pub(super) struct Entry {
     pub(super) line: String,
-    pub(super) end: DateTime<Utc>,
+    /// An instant of the month whose file it goes to.
+    pub(super) month_of: DateTime<Utc>,
     /// Removed once the line is in the ledger; until then a restart would write it again.
     pub(super) state_file: PathBuf,
 }
 
+enum Command {
+    Enter(Entry),
+    /// Says when all before it was tried.
+    Flush(SyncSender<()>),
+}
+
 /// The thread that writes.
 pub(super) struct Book {
-    entries: Sender<Entry>,
+    commands: Sender<Command>,
 }
 
 impl Book {
     pub(super) fn open(dir: PathBuf, node: String) -> std::io::Result<Self> {
-        let (entries, inbox) = channel();
+        let (commands, inbox) = channel();
         thread::Builder::new()
             .name("ledger".to_owned())
             .stack_size(256 * 1024)
             .spawn(move || write(&dir, &node, &inbox))?;
-        Ok(Self { entries })
+        Ok(Self { commands })
     }
 
     pub(super) fn enter(&self, entry: Entry) {
-        if self.entries.send(entry).is_err() {
+        if self.commands.send(Command::Enter(entry)).is_err() {
             log::error!("the ledger's thread is gone; the record stays in the state directory");
+        }
+    }
+
+    /// Waits until everything entered was written or could not be, but no longer than this.
+    pub(super) fn flush(&self, patience: Duration) {
+        let (done, answer) = sync_channel(1);
+        if self.commands.send(Command::Flush(done)).is_ok() {
+            // Whatever is not written by then is in the state directory.
+            let _ = answer.recv_timeout(patience);
         }
     }
 }
 
-fn write(dir: &Path, node: &str, inbox: &Receiver<Entry>) {
+fn write(dir: &Path, node: &str, inbox: &Receiver<Command>) {
     let mut waiting: Vec<Entry> = Vec::new();
     let mut has_failed = false;
     loop {
         let pause = if waiting.is_empty() { Duration::from_secs(3600) } else { RETRY };
         match inbox.recv_timeout(pause) {
-            Ok(entry) => waiting.push(entry),
+            Ok(Command::Enter(entry)) => waiting.push(entry),
+            Ok(Command::Flush(done)) => {
+                // Nobody waits any more where the answer came too late.
+                let _ = done.send(());
+                continue;
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         while let Some(entry) = waiting.first() {
-            if let Err(e) = append(dir, node, entry.end, &entry.line) {
+            if let Err(e) = append(dir, node, entry.month_of, &entry.line) {
                 if !std::mem::replace(&mut has_failed, true) {
                     let dir = dir.display();
                     log::error!(

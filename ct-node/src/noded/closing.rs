@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ct_core::job::Job;
-use ct_core::record::EndReason;
+use ct_core::record::{EndReason, NodeRecord};
 use ct_core::source::cgroup;
 
 use super::book::{Book, Entry};
 use super::slurmctld::{Asker, Fate, Question, Told};
 use super::state::StateDir;
 use crate::log_files::LogFiles;
-use crate::station::{Ended, Station};
+use crate::station::{Ended, Station, is_alive};
 
 /// How long the controller may take to say how a job ended.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,19 +52,14 @@ impl Closing {
         })
     }
 
-    /// Takes up newly ended jobs, answers, and jobs that nobody answered for.
-    pub(super) fn turn(&mut self, station: &mut Station, logs: &mut LogFiles, state: &StateDir) {
-        for ended in station.ended_mut().iter() {
-            let key = key(&ended.job);
-            if self.since.contains_key(&key) {
-                continue;
-            }
-            state.save_ended(ended);
-            let now = Instant::now();
-            self.since.insert(key, Waiting { since: now, heard: now });
-            let after = first_question(&ended.job);
-            self.asker.ask(Question { job_id: key.0, restart: key.1, after });
-        }
+    /// Takes up newly ended jobs, lines of the node, answers, and jobs that nobody answered for.
+    pub(super) fn turn(
+        &mut self,
+        station: &mut Station,
+        logs: &mut LogFiles,
+        state: &mut StateDir,
+    ) {
+        self.take_up(station, state);
         let answers: Vec<_> = self.asker.answers().collect();
         for answer in answers {
             let key = (answer.job_id, answer.restart);
@@ -80,6 +75,54 @@ impl Closing {
         for key in late {
             self.close(key, None, station, logs, state);
         }
+    }
+
+    /// Keeps what ended in files of its own, and only then goes on with it.
+    fn take_up(&mut self, station: &mut Station, state: &mut StateDir) {
+        let is_new = |ended: &Ended| !self.since.contains_key(&key(&ended.job));
+        let n_new = station.ended().iter().filter(|e| is_new(e)).count();
+        let lines = std::mem::take(station.lines_mut());
+        if n_new == 0 && lines.is_empty() {
+            return;
+        }
+        for ended in station.ended_mut().iter_mut().filter(|e| is_new(e)) {
+            state.save_ended(ended);
+        }
+        let kept: Vec<_> = lines.into_iter().map(|line| (state.save_line(&line), line)).collect();
+        state.save(station);
+        for (state_file, line) in kept {
+            self.enter_line(line, state_file);
+        }
+        for ended in station.ended() {
+            let key = key(&ended.job);
+            if self.since.contains_key(&key) {
+                continue;
+            }
+            let now = Instant::now();
+            self.since.insert(key, Waiting { since: now, heard: now });
+            let after = first_question(&ended.job);
+            self.asker.ask(Question { job_id: key.0, restart: key.1, after });
+        }
+    }
+
+    fn enter_line(&self, line: NodeRecord, state_file: PathBuf) {
+        match line.to_line() {
+            // A line is within one hour, but its end may be the stroke of the next month.
+            Ok(text) => self.book.enter(Entry { line: text, month_of: line.start, state_file }),
+            Err(e) => log::error!("line of the node not written: {e}"),
+        }
+    }
+
+    /// Lines of the node that an earlier life could not write.
+    pub(super) fn enter_kept(&self, state: &StateDir) {
+        for (line, state_file) in state.kept_lines() {
+            self.enter_line(line, state_file);
+        }
+    }
+
+    /// Waits until what was entered is in the ledger, but no longer than this.
+    pub(super) fn finish(&self, patience: Duration) {
+        self.book.flush(patience);
     }
 
     /// Whether some job waits for its record.
@@ -138,7 +181,7 @@ impl Closing {
                 logs.flush(&mut ended.job);
                 logs.finish(key.0, line.clone());
                 let state_file = state.ended_file(&ended.job);
-                self.book.enter(Entry { line, end: record.end, state_file });
+                self.book.enter(Entry { line, month_of: record.end, state_file });
                 log::info!(
                     "job {}: {} after {} s, {} J",
                     key.0,
@@ -229,6 +272,5 @@ fn without_word(ended: &Ended) -> EndReason {
 /// Whether neither a process nor a cgroup of the job is left on this node.
 pub(super) fn is_gone(job: &Job, cgroupfs: &Path) -> bool {
     let has_cgroup = job.cgroup.as_ref().is_some_and(|c| cgroup::exists(c, cgroupfs));
-    let is_alive = |pid: &u32| Path::new("/proc").join(pid.to_string()).exists();
-    !has_cgroup && !job.stepd_pids.iter().any(is_alive)
+    !has_cgroup && !job.stepd_pids.iter().any(|pid| is_alive(*pid))
 }

@@ -24,6 +24,8 @@ use crate::station::Station;
 const LOOK_FOR_LOST: Duration = Duration::from_secs(10);
 /// Time in which a user's refused requests are logged once.
 const REFUSALS: Duration = Duration::from_secs(60);
+/// How long the end waits for the ledger.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Time between two looks at jobs whose end is being found out.
 const CLOSING: Duration = Duration::from_millis(500);
 
@@ -47,9 +49,11 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
     }
     let (wake, wake_end) = UnixStream::pair()?;
     wake.set_nonblocking(true)?;
-    let state = StateDir::new(&station.config().node.state_dir);
+    let config = station.config();
+    let mut state = StateDir::new(&config.node.state_dir, &config.path.procfs);
     state.restore(&mut station);
     let closing = Closing::new(&station, wake_end)?;
+    closing.enter_kept(&state);
     let live = Live::open(&mut station)?;
     super::gres::open(&mut station)?;
     station.watch_series(SeriesWatch::start(&station.config().carbon)?);
@@ -80,8 +84,7 @@ impl Daemon {
             let ready = server
                 .turn(timeout, &others, &mut |peer, line, fds| self.answer(peer, line, fds))?;
             if ready[0] {
-                self.state.save(&self.station);
-                log::info!("asked to end; state is written");
+                self.end();
                 return Ok(());
             }
             if ready[1] {
@@ -97,6 +100,21 @@ impl Daemon {
             }
             self.after_event();
         }
+    }
+
+    /// Ends the node's line and keeps everything: the ledger has what it takes in time, the state
+    /// directory the rest.
+    fn end(&mut self) {
+        // A meter that does not answer would keep us; its energy is booked by the next life.
+        if self.station.sampler().failures().is_empty() {
+            self.station.sample();
+        }
+        self.station.close_line();
+        self.closing.turn(&mut self.station, &mut self.logs, &mut self.state);
+        self.state.save(&self.station);
+        self.state.save_baselines(&self.station);
+        log::info!("asked to end; state is written");
+        self.closing.finish(LAST_WORDS);
     }
 
     fn timeout(&self) -> Duration {
@@ -133,7 +151,7 @@ impl Daemon {
     }
 
     fn after_event(&mut self) {
-        self.closing.turn(&mut self.station, &mut self.logs, &self.state);
+        self.closing.turn(&mut self.station, &mut self.logs, &mut self.state);
         self.live.publish(&self.station);
         self.state.save_if_due(&self.station);
     }

@@ -1,9 +1,12 @@
-//! What survives the daemon: running jobs with the last sample, and ended jobs without a record.
+//! What survives the daemon: running jobs with the last sample and the node's books, ended jobs and
+//! lines of the node that are not in the ledger yet, and the idle power learned.
 //!
-//! Running jobs and the counters they were charged up to are one file, replaced in one step: a gap
-//! is booked from the counters, so the two must be of the same instant whenever we die. After a
-//! crash or restart on the same boot, jobs are taken up; after a reboot they are lost, and closed at
-//! their last known instant.
+//! Running jobs, the node's open line and the counters they were charged up to are one file,
+//! replaced in one step: a gap is booked from the counters, so all must be of the same instant
+//! whenever we die. What ended has a file of its own, written before the first save without it, and
+//! with that save's number: one that is ahead of the running jobs is dropped, as they still hold it.
+//! After a crash or restart on the same boot, jobs are taken up; after a reboot they are lost, and
+//! closed at their last known instant.
 
 use std::fs;
 use std::io::{self, Write};
@@ -11,29 +14,47 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ct_core::job::Job;
+use ct_core::record::NodeRecord;
 use ct_core::sampler::LastSample;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::closing::is_gone;
-use crate::station::{Ended, Station};
+use crate::station::{Books, Ended, Station};
 
 /// Name of the file of the running jobs, in `jobs`; ended jobs have a file each.
 const RUNNING: &str = "running.json";
+/// Name of the file of the learned idle power.
+const BASELINE: &str = "baseline.json";
+/// Ending of the file of a node's line.
+const LINE: &str = "line";
 
 #[derive(Deserialize)]
 struct Running {
     boot_id: String,
+    #[serde(default)]
+    seq: u64,
     last: LastSample,
     jobs: Vec<Job>,
+    #[serde(default)]
+    books: Books,
 }
 
 /// The same, to be written.
 #[derive(Serialize)]
 struct RunningRef<'a> {
     boot_id: &'a str,
+    seq: u64,
     last: LastSample,
     jobs: Vec<&'a Job>,
+    books: &'a Books,
+}
+
+/// A line of the node on its way to the ledger.
+#[derive(Serialize, Deserialize)]
+struct KeptLine {
+    seq: u64,
+    record: NodeRecord,
 }
 
 /// Least time between two saves that no start or end of a job asks for.
@@ -42,6 +63,8 @@ const LEAST_PAUSE: Duration = Duration::from_secs(1);
 const LONG_PAUSE: Duration = Duration::from_secs(10);
 /// Saving takes at most one part in so many of the daemon's time.
 const TIME_SHARE: u32 = 20;
+/// Time between two saves of the learned idle power.
+const BASELINE_PAUSE: Duration = Duration::from_secs(300);
 
 /// The state directory.
 pub(super) struct StateDir {
@@ -49,6 +72,11 @@ pub(super) struct StateDir {
     boot_id: String,
     has_failed: bool,
     saved: Option<Saved>,
+    /// The number of the last save.
+    seq: u64,
+    /// When the learned idle power was saved last, from how many samples, and of how many devices it
+    /// was known then.
+    baseline_saved: (Instant, u64, usize),
 }
 
 /// The last save: when, how long it took, and of which jobs.
@@ -60,13 +88,16 @@ struct Saved {
 }
 
 impl StateDir {
-    pub(super) fn new(dir: &Path) -> Self {
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    pub(super) fn new(dir: &Path, procfs: &Path) -> Self {
+        let boot_id = fs::read_to_string(procfs.join("sys/kernel/random/boot_id"));
+        let boot_id = boot_id.unwrap_or_default();
         Self {
             dir: dir.to_owned(),
             boot_id: boot_id.trim().to_owned(),
             has_failed: false,
             saved: None,
+            seq: 0,
+            baseline_saved: (Instant::now(), 0, 0),
         }
     }
 
@@ -82,11 +113,32 @@ impl StateDir {
         if is_due {
             self.save(station);
         }
+        let n_known = station.baselines().0.n_known();
+        if self.baseline_saved.0.elapsed() >= BASELINE_PAUSE || n_known > self.baseline_saved.2 {
+            self.save_baselines(station);
+        }
+    }
+
+    /// Writes down the learned idle power, where there is more of it.
+    pub(super) fn save_baselines(&mut self, station: &Station) {
+        let (baselines, n_learned) = station.baselines();
+        if n_learned == self.baseline_saved.1 {
+            return;
+        }
+        let path = self.dir.join(BASELINE);
+        let saved = serde_json::to_vec(baselines)
+            .map_err(io::Error::from)
+            .and_then(|json| replace_durably(&path, &json));
+        if let Err(e) = saved {
+            log::warn!("cannot keep the learned idle power in {}: {e}", path.display());
+        }
+        self.baseline_saved = (Instant::now(), n_learned, baselines.n_known());
     }
 
     /// Writes down everything; says once when it cannot.
     pub(super) fn save(&mut self, station: &Station) {
         let start = Instant::now();
+        self.seq += 1;
         let result = self.try_save(station);
         if let Err(e) = &result
             && !self.has_failed
@@ -103,18 +155,40 @@ impl StateDir {
     fn try_save(&self, station: &Station) -> io::Result<()> {
         let Some(last) = station.sampler().last_sample() else { return Ok(()) };
         let jobs = station.jobs().values().collect();
-        let running = RunningRef { boot_id: &self.boot_id, last, jobs };
-        replace(&self.dir.join("jobs").join(RUNNING), &serde_json::to_vec(&running)?)
+        let (boot_id, books) = (self.boot_id.as_str(), station.books());
+        let running = RunningRef { boot_id, seq: self.seq, last, jobs, books };
+        replace_durably(&self.dir.join("jobs").join(RUNNING), &serde_json::to_vec(&running)?)
     }
 
-    /// Writes down an ended job.
-    pub(super) fn save_ended(&self, ended: &Ended) {
+    /// Writes down an ended job; the next save must be without it.
+    pub(super) fn save_ended(&self, ended: &mut Ended) {
+        ended.seq = self.seq + 1;
         let saved = serde_json::to_vec(ended)
             .map_err(io::Error::from)
-            .and_then(|json| replace(&self.ended_file(&ended.job), &json));
+            .and_then(|json| replace_durably(&self.ended_file(&ended.job), &json));
         if let Err(e) = saved {
             log::error!("job {}: its end is not kept: {e}", ended.job.facts.job_id);
         }
+    }
+
+    /// Writes down a line of the node and says where; the next save must be without it.
+    pub(super) fn save_line(&self, line: &NodeRecord) -> PathBuf {
+        let name = format!("node-{}.{LINE}", line.start.format("%Y%m%dT%H%M%S%.3f"));
+        let path = self.dir.join("jobs").join(name);
+        let kept = KeptLine { seq: self.seq + 1, record: line.clone() };
+        let saved = serde_json::to_vec(&kept)
+            .map_err(io::Error::from)
+            .and_then(|json| replace_durably(&path, &json));
+        if let Err(e) = saved {
+            log::error!("the node's line of {} is not kept: {e}", line.start);
+        }
+        path
+    }
+
+    /// Lines of the node that wait for the ledger, with their files, oldest first.
+    pub(super) fn kept_lines(&self) -> Vec<(NodeRecord, PathBuf)> {
+        let lines = self.files(LINE).into_iter();
+        lines.filter_map(|path| Some((read::<KeptLine>(&path)?.record, path))).collect()
     }
 
     /// The file of an ended job, until its record is in the ledger.
@@ -123,45 +197,82 @@ impl StateDir {
     }
 
     /// Takes up what an earlier life left.
-    pub(super) fn restore(&self, station: &mut Station) {
+    pub(super) fn restore(&mut self, station: &mut Station) {
+        if let Some(baselines) = read(&self.dir.join(BASELINE)) {
+            station.restore_baselines(baselines);
+        }
+        let running = read::<Running>(&self.dir.join("jobs").join(RUNNING));
+        self.seq = running.as_ref().map_or(u64::MAX, |r| r.seq);
+        let highest = self.drop_what_is_ahead();
         self.restore_ended(station);
-        let path = self.dir.join("jobs").join(RUNNING);
-        let Some(running) = read::<Running>(&path) else { return };
+        let Some(running) = running else {
+            self.seq = highest;
+            return;
+        };
         let is_ended = |job: &Job| self.ended_file(job).exists();
         let jobs: Vec<Job> = running.jobs.into_iter().filter(|job| !is_ended(job)).collect();
-        if running.boot_id != self.boot_id {
-            // Another boot: they went down with the node.
-            let lost = |job| Ended { job, wait_status: None, was_told: false };
-            station.ended_mut().extend(jobs.into_iter().map(lost));
+        station.restore_books(running.books);
+        if running.boot_id == self.boot_id {
+            restore_running(station, &running.last, jobs);
             return;
         }
-        if jobs.is_empty() {
-            return;
+        // Another boot: they went down with the node.
+        station.close_line();
+        let lost = |job| Ended { job, wait_status: None, was_told: false, seq: 0 };
+        station.ended_mut().extend(jobs.into_iter().map(lost));
+    }
+
+    /// Removes ended jobs and lines that the running jobs and books, saved before, still hold; returns
+    /// the highest number of the others.
+    fn drop_what_is_ahead(&self) -> u64 {
+        let mut highest = 0;
+        let ended = self.files("json").into_iter().map(|p| (read::<Ended>(&p).map(|e| e.seq), p));
+        let lines = self.files(LINE).into_iter().map(|p| (read::<KeptLine>(&p).map(|l| l.seq), p));
+        for (seq, path) in ended.chain(lines) {
+            if seq.is_some_and(|seq| seq > self.seq) {
+                log::info!("{} is ahead of the running jobs; it is made again", path.display());
+                let _ = fs::remove_file(&path);
+            } else {
+                highest = highest.max(seq.unwrap_or(0));
+            }
         }
-        log::info!("{} running jobs taken up", jobs.len());
-        let cgroupfs = station.config().path.cgroupfs.clone();
-        let (gone, alive): (Vec<Job>, Vec<Job>) =
-            jobs.into_iter().partition(|job| is_gone(job, &cgroupfs));
-        station.resume(&running.last);
-        for mut job in alive {
-            let warning = "ct-noded was restarted; the gap is booked from the counters";
-            job.warnings.insert(warning.to_owned());
-            station.restore(job);
-        }
-        for job in gone {
-            station.restore_without_gap(job);
-        }
+        highest
     }
 
     fn restore_ended(&self, station: &mut Station) {
-        let Ok(entries) = fs::read_dir(self.dir.join("jobs")) else { return };
-        for path in entries.flatten().map(|e| e.path()) {
-            let is_ended =
-                path.extension().is_some_and(|e| e == "json") && !path.ends_with(RUNNING);
-            if is_ended {
-                station.ended_mut().extend(read::<Ended>(&path));
-            }
-        }
+        station.ended_mut().extend(self.files("json").iter().filter_map(|p| read::<Ended>(p)));
+    }
+
+    /// Files of what ended, by their ending, in order.
+    fn files(&self, ending: &str) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.dir.join("jobs")) else { return Vec::new() };
+        let is_wanted = |path: &PathBuf| {
+            path.extension().is_some_and(|e| e == ending) && !path.ends_with(RUNNING)
+        };
+        let mut files: Vec<PathBuf> =
+            entries.flatten().map(|e| e.path()).filter(is_wanted).collect();
+        files.sort();
+        files
+    }
+}
+
+/// Goes on where an earlier life of the same boot ended: the gap is booked from the counters.
+fn restore_running(station: &mut Station, last: &LastSample, jobs: Vec<Job>) {
+    if !jobs.is_empty() {
+        log::info!("{} running jobs taken up", jobs.len());
+    }
+    let cgroupfs = station.config().path.cgroupfs.clone();
+    let (gone, alive): (Vec<Job>, Vec<Job>) =
+        jobs.into_iter().partition(|job| is_gone(job, &cgroupfs));
+    station.resume(last);
+    for mut job in alive {
+        let warning = "ct-noded was restarted; the gap is booked from the counters";
+        job.warnings.insert(warning.to_owned());
+        station.restore(job);
+    }
+    let at = station.sample();
+    for job in gone {
+        station.restore_without_gap(job, at);
     }
 }
 
@@ -188,6 +299,15 @@ fn marks(station: &Station) -> usize {
         job.stepd_pids.len() + job.warnings.len() + epochs + n_states
     };
     station.jobs().values().map(of_job).sum()
+}
+
+/// The same as [`replace`], and after a crash of the machine there is the old one or the new one.
+fn replace_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = fs::File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    fs::rename(&temporary, path)
 }
 
 /// Replaces a file in one step; a reader sees the old one or the new one.
@@ -217,7 +337,7 @@ mod tests {
 
     fn state_dir(dir: &Path) -> StateDir {
         fs::create_dir_all(dir.join("jobs")).unwrap();
-        StateDir::new(dir)
+        StateDir::new(dir, Path::new("/nonexistent"))
     }
 
     #[test]
@@ -230,7 +350,8 @@ mod tests {
         state.save_if_due(&first);
         // The daemon dies after the end of job 2 was written down, and before the others were.
         first.job_end(2, Some(0), true);
-        state.save_ended(&first.ended()[0]);
+        state.save_ended(&mut first.ended_mut()[0]);
+        state.save(&first);
         let mut second = station();
         state_dir(dir.path()).restore(&mut second);
         assert_eq!(second.jobs().keys().collect::<Vec<_>>(), [&1]);
@@ -258,12 +379,85 @@ mod tests {
     #[test]
     fn a_broken_file_is_set_aside() {
         let dir = tempfile::tempdir().unwrap();
-        let state = state_dir(dir.path());
+        let mut state = state_dir(dir.path());
         fs::write(dir.path().join("jobs/running.json"), "{\"boot").unwrap();
         let mut station = station();
         state.restore(&mut station);
         assert!(station.jobs().is_empty());
         assert!(dir.path().join("jobs/running.broken").exists());
+    }
+
+    #[test]
+    fn what_ended_is_kept_once_wherever_the_daemon_dies() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = state_dir(dir.path());
+        let mut first = station();
+        start(&mut first, 1);
+        state.save(&first);
+        first.job_end(1, Some(0), true);
+        assert_eq!(first.lines_mut().len(), 1, "the node is idle: its line ends");
+        state.save_ended(&mut first.ended_mut()[0]);
+        let line = first.lines_mut().remove(0);
+        let line_file = state.save_line(&line);
+        // Before the save without them: the job and the open line are taken up as they were.
+        let restored = |dir: &Path| {
+            let (mut state, mut station) = (state_dir(dir), station());
+            state.restore(&mut station);
+            (state.kept_lines().len(), station.ended().len(), station.jobs().len())
+        };
+        let copy = tempfile::tempdir().unwrap();
+        fs::create_dir_all(copy.path().join("jobs")).unwrap();
+        for file in fs::read_dir(dir.path().join("jobs")).unwrap().flatten() {
+            fs::copy(file.path(), copy.path().join("jobs").join(file.file_name())).unwrap();
+        }
+        assert_eq!(restored(copy.path()), (0, 0, 1));
+        // After it: both are on their way, and nothing runs.
+        state.save(&first);
+        assert_eq!(restored(dir.path()), (1, 1, 0));
+        // Without the file of the running jobs nothing is thought to be ahead of it, then or later.
+        fs::remove_file(dir.path().join("jobs/running.json")).unwrap();
+        let (mut state, mut second) = (state_dir(dir.path()), station());
+        state.restore(&mut second);
+        state.save(&second);
+        assert_eq!(restored(dir.path()), (1, 1, 0));
+        fs::remove_file(line_file).unwrap();
+        assert_eq!(restored(dir.path()), (0, 1, 0));
+    }
+
+    #[test]
+    fn the_open_line_goes_on_with_the_gap_on_the_same_boot_and_ends_with_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = state_dir(dir.path());
+        let mut first = station();
+        std::thread::sleep(Duration::from_millis(20));
+        first.sample();
+        state.save(&first);
+        let mut second = station();
+        state_dir(dir.path()).restore(&mut second);
+        second.close_line();
+        let line = &second.lines_mut()[0];
+        assert!(line.elapsed_s >= 0.02 && line.gap_s < line.elapsed_s, "{line:?}");
+        state.boot_id = "another boot".to_owned();
+        state.save(&first);
+        let mut third = station();
+        state_dir(dir.path()).restore(&mut third);
+        assert_eq!(third.lines_mut().len(), 1, "what the boot before booked is a line of its own");
+    }
+
+    #[test]
+    fn learned_idle_power_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = state_dir(dir.path());
+        let text = r#"{"rapl:cpu-0":{"watts":[40.0,41.5],"quantile_w":40.0,"at":"2026-11-23T10:00:00.000Z"}}"#;
+        fs::write(dir.path().join("baseline.json"), text).unwrap();
+        let mut station = station();
+        state.restore(&mut station);
+        let json = serde_json::to_string(station.baselines().0).unwrap();
+        assert_eq!(json, text);
+        // Nothing was learned since: nothing is written.
+        fs::remove_file(dir.path().join("baseline.json")).unwrap();
+        state.save_baselines(&station);
+        assert!(!dir.path().join("baseline.json").exists());
     }
 
     #[test]

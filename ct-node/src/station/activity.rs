@@ -1,12 +1,18 @@
 //! What each job held and did since the last sample.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use ct_core::attribution::Holding;
-use ct_core::job::Job;
-use ct_core::source::{ReadError, cgroup};
+use ct_core::attribution::{Holding, OnPackage};
+use ct_core::config::Config;
+use ct_core::job::{ActivitySource, Job};
+use ct_core::sampler::Sampler;
+use ct_core::source::cgroup::{self, CpuReading};
+use ct_core::source::cpus::{CpuSet, Packages, read_busy};
+use ct_core::source::procfs::read_topology;
+use ct_core::source::{Device, ReadError};
 
 use super::Station;
 
@@ -19,7 +25,7 @@ const DEBT: Duration = Duration::from_secs(1);
 /// the jobs may seem to have run longer than the node. What exceeds is carried over: the system's
 /// time is the rise of the highest value that (node − jobs) has ever had.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct SystemTime {
+struct SystemTime {
     node: Duration,
     jobs: Duration,
     highest: Duration,
@@ -37,16 +43,211 @@ impl SystemTime {
     }
 }
 
+/// What the CPUs and the jobs on them did between the last two samples.
+#[derive(Debug, Default)]
+pub(super) struct Activities {
+    /// Packages of the CPUs, where some meter counts a package by itself and there are several.
+    packages: Packages,
+    n_threads: u32,
+    /// Busy time of each CPU since boot, and since the sample before.
+    seen: Option<Vec<Duration>>,
+    busy: Option<Vec<Duration>>,
+    system: SystemTime,
+    by_package: Vec<SystemTime>,
+    system_by_package: Vec<(u32, Duration)>,
+    jobs: BTreeMap<u32, Activity>,
+    /// How many jobs were given each CPU at the sample before.
+    claims: Vec<u32>,
+}
+
+/// What one job did.
+#[derive(Clone, Debug, Default)]
+struct Activity {
+    /// The CPUs it may use.
+    cpuset: Option<CpuSet>,
+    /// The same where they are what it was allocated.
+    own: Option<CpuSet>,
+    time: Option<Duration>,
+    packages: Vec<OnPackage>,
+}
+
+impl Activities {
+    pub(super) fn of_node(config: &Config, sampler: &Sampler) -> Self {
+        let n_cpus = sampler.n_cpus();
+        let topology = read_topology(&config.path.sysfs, &config.path.procfs, n_cpus);
+        let packages = Packages::read(&config.path.sysfs);
+        let tells_apart = |device: &Device| device.package.is_some();
+        let is_split = packages.len() > 1 && sampler.devices().iter().any(tells_apart);
+        let packages = if is_split { packages } else { Packages::default() };
+        Self {
+            by_package: vec![SystemTime::default(); packages.len()],
+            packages,
+            n_threads: (n_cpus / topology.n_cores).max(1),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn packages(&self) -> &Packages {
+        &self.packages
+    }
+
+    pub(super) fn system_by_package(&self) -> Vec<(u32, Duration)> {
+        self.system_by_package.clone()
+    }
+
+    /// Reads how busy each CPU was since the last time.
+    fn read_cpus(&mut self, procfs: &Path) {
+        let now = read_busy(procfs).ok();
+        let since = |(now, before): (&Duration, &Duration)| now.saturating_sub(*before);
+        self.busy = self
+            .seen
+            .as_ref()
+            .zip(now.as_ref())
+            .map(|(before, now)| now.iter().zip(before).map(since).collect());
+        self.seen = now;
+    }
+
+    fn busy_of(&self, cpu: u32) -> Duration {
+        let busy = self.busy.as_ref().and_then(|busy| busy.get(cpu as usize));
+        busy.copied().unwrap_or_default()
+    }
+
+    /// Notes how many jobs were given each CPU.
+    fn count_claims(&mut self) {
+        self.claims.clear();
+        for cpu in self.jobs.values().filter_map(|a| a.own.as_ref()).flat_map(CpuSet::iter) {
+            let cpu = cpu as usize;
+            if self.claims.len() <= cpu {
+                self.claims.resize(cpu + 1, 0);
+            }
+            self.claims[cpu] += 1;
+        }
+    }
+
+    /// What the CPUs of a set did, as a job that was given them can be said to have done: a CPU that
+    /// several jobs were given is divided among them.
+    fn done_by(&self, set: &CpuSet) -> Option<CpuReading> {
+        let mut reading = self.busy_of_set(set)?;
+        let is_shared = |cpu: u32| self.claims.get(cpu as usize).is_some_and(|n| *n > 1);
+        for cpu in set.iter().filter(|cpu| is_shared(*cpu)) {
+            let anothers = self.busy_of(cpu) - self.busy_of(cpu) / self.claims[cpu as usize];
+            reading.total = reading.total.saturating_sub(anothers);
+            if let Some(index) = self.packages.index_of(cpu) {
+                let of = &mut reading.by_package[index].1;
+                *of = of.saturating_sub(anothers);
+            }
+        }
+        Some(reading)
+    }
+
+    /// Busy time of a set's CPUs, all in all and by package; `None` before the second reading.
+    fn busy_of_set(&self, set: &CpuSet) -> Option<CpuReading> {
+        self.busy.as_ref()?;
+        let mut by_package = self.packages.zeros();
+        let mut total = Duration::ZERO;
+        for cpu in set.iter() {
+            let busy = self.busy_of(cpu);
+            total += busy;
+            if let Some(index) = self.packages.index_of(cpu) {
+                by_package[index].1 += busy;
+            }
+        }
+        Some(CpuReading { total, by_package })
+    }
+
+    /// Whether a set says what the job was allocated. One of all CPUs may mean that cores are not
+    /// constrained: it is believed where the job was given as many, counted as CPUs or as cores.
+    fn is_allocation(&self, set: &CpuSet, alloc_cpus: Option<u32>, n_cpus: u32) -> bool {
+        let given = |n: u32| n >= n_cpus || n.saturating_mul(self.n_threads) >= n_cpus;
+        set.len() < n_cpus as usize || alloc_cpus.is_none_or(given)
+    }
+
+    /// Spreads a job's share and time over the packages.
+    fn on_packages(&self, share: f64, set: Option<&CpuSet>, time: &CpuReading) -> Vec<OnPackage> {
+        if self.packages.is_empty() {
+            return Vec::new();
+        }
+        let all = self.packages.count(None);
+        let held = set.map(|set| self.packages.count(Some(set)));
+        let share_on = |index: usize| match &held {
+            Some(held) => held[index] as f64 / all[index].max(1) as f64,
+            None => share,
+        };
+        let times = self.spread(set, time, held.as_ref().unwrap_or(&all));
+        let on = |(index, (package, cpu_time))| OnPackage {
+            package,
+            cpu_share: share_on(index),
+            cpu_time,
+        };
+        times.into_iter().enumerate().map(on).collect()
+    }
+
+    /// A job's time by package: as its cgroup tells, else as the CPUs that it may use were busy, else
+    /// by their number.
+    fn spread(
+        &self,
+        set: Option<&CpuSet>,
+        time: &CpuReading,
+        n_cpus: &[usize],
+    ) -> Vec<(u32, Duration)> {
+        if !time.by_package.is_empty() {
+            return time.by_package.clone();
+        }
+        let busy = set.and_then(|set| self.busy_of_set(set)).filter(|b| !b.total.is_zero());
+        let weights: Vec<f64> = match busy {
+            Some(busy) => busy.by_package.iter().map(|(_, t)| t.as_secs_f64()).collect(),
+            None => n_cpus.iter().map(|n| *n as f64).collect(),
+        };
+        let sum: f64 = weights.iter().sum();
+        let part = |weight: f64| if sum > 0.0 { weight / sum } else { 0.0 };
+        let zeros = self.packages.zeros().into_iter().zip(weights);
+        zeros.map(|((p, _), w)| (p, time.total.mul_f64(part(w)))).collect()
+    }
+
+    /// Sets the system's part of each package: what its CPUs did and no job did on it.
+    fn advance_packages(&mut self) {
+        let Some(busy) = &self.busy else {
+            self.system_by_package.clear();
+            return;
+        };
+        let mut node = self.packages.zeros();
+        for (cpu, time) in (0..).zip(busy) {
+            if let Some(index) = self.packages.index_of(cpu) {
+                node[index].1 += *time;
+            }
+        }
+        let on = |job: &Activity, package: u32| {
+            job.packages.iter().find(|p| p.package == package).map(|p| p.cpu_time)
+        };
+        self.system_by_package.clear();
+        for ((package, node), system) in node.into_iter().zip(&mut self.by_package) {
+            let known = self.jobs.values().filter(|job| job.time.is_some());
+            let jobs = known.filter_map(|job| on(job, package)).sum();
+            self.system_by_package.push((package, system.advance(node, jobs)));
+        }
+    }
+}
+
 impl Station {
     /// Reads the CPU time of every job; returns the system's where the node's is known.
     pub(super) fn read_activity(&mut self, node_busy: Option<Duration>) -> Option<Duration> {
-        let cgroupfs = self.config.path.cgroupfs.clone();
-        let mut jobs = Duration::ZERO;
-        for job in self.jobs.values_mut() {
-            job.activity = read_job(job, &cgroupfs);
-            jobs += job.activity.unwrap_or_default();
+        // A job's CPU time may be out of reach at any time, and then that of its CPUs is wanted.
+        self.activities.read_cpus(&self.config.path.procfs);
+        self.activities.count_claims();
+        let mut earlier = std::mem::take(&mut self.activities.jobs);
+        let mut jobs = BTreeMap::new();
+        let n_cpus = self.sampler.n_cpus();
+        let mut total = Duration::ZERO;
+        for (job_id, job) in &mut self.jobs {
+            let cpuset = earlier.remove(job_id).and_then(|a| a.cpuset);
+            let cgroupfs = &self.config.path.cgroupfs;
+            let activity = read_job(job, cpuset, &self.activities, cgroupfs, n_cpus);
+            total += activity.time.unwrap_or_default();
+            jobs.insert(*job_id, activity);
         }
-        node_busy.map(|node| self.system.advance(node, jobs))
+        self.activities.jobs = jobs;
+        self.activities.advance_packages();
+        node_busy.map(|node| self.activities.system.advance(node, total))
     }
 
     pub(super) fn holding(&self, job: &Job) -> Holding {
@@ -57,27 +258,86 @@ impl Station {
         let index = |uuid: &str| self.sampler.devices().iter().position(|d| d.id == uuid);
         let held = self.gpus_of(job);
         let gpus = held.iter().filter_map(|g| Some((index(&g.uuid)?, g.share))).collect();
-        Holding { cpu_share, mem_share, cpu_time: job.activity, gpus }
+        let activity = self.activities.jobs.get(&job.facts.job_id);
+        Holding {
+            job_id: job.facts.job_id,
+            cpu_share,
+            mem_share,
+            cpu_time: activity.and_then(|a| a.time),
+            packages: activity.map(|a| a.packages.clone()).unwrap_or_default(),
+            gpus,
+        }
     }
 }
 
-/// CPU time since the last reading; `None` where the job has no cgroup that can be read.
-fn read_job(job: &mut Job, cgroupfs: &Path) -> Option<Duration> {
-    let cgroup = job.cgroup.as_ref()?;
-    match cgroup::read_cpu_time(cgroup, cgroupfs) {
-        Ok(time) => Some(job.cpu_time.advance(time)),
+/// What a job held and did since the last sample.
+fn read_job(
+    job: &mut Job,
+    earlier: Option<CpuSet>,
+    node: &Activities,
+    cgroupfs: &Path,
+    n_cpus: u32,
+) -> Activity {
+    // Slurm makes the cpuset with the first step, and changes it when a job is resized.
+    let now = job.cgroup.as_ref().and_then(|c| cgroup::read_cpuset(c, cgroupfs));
+    let cpuset = now.or(earlier);
+    let is_own = |set: &&CpuSet| node.is_allocation(set, job.facts.alloc_cpus, n_cpus);
+    let own = cpuset.as_ref().filter(is_own).cloned();
+    if let Some(set) = &own {
+        job.cpuset_share = Some((set.len() as f64 / f64::from(n_cpus.max(1))).min(1.0));
+    }
+    let (time, source) = match read_time(job, node.packages(), cgroupfs) {
+        Reading::Time(time) => (Some(time), ActivitySource::Cgroup),
+        // While its cgroup is gone the job runs nothing, unless it was gone before we could look.
+        Reading::Gone => {
+            let done = own.as_ref().and_then(|set| node.done_by(set));
+            let nothing = CpuReading { by_package: node.packages().zeros(), ..Default::default() };
+            (Some(done.unwrap_or(nothing)), ActivitySource::Cpuset)
+        }
+        Reading::Unknown => {
+            (own.as_ref().and_then(|set| node.done_by(set)), ActivitySource::Cpuset)
+        }
+    };
+    if time.is_some() {
+        job.activity = job.activity.max(source);
+    }
+    // A set of all CPUs that is no allocation tells where the job may have run, not what it holds.
+    let share = job.cpu_share(n_cpus);
+    let (time, reading) = (time.as_ref().map(|t| t.total), time.unwrap_or_default());
+    let mut packages = node.on_packages(share, cpuset.as_ref(), &reading);
+    if own.is_none() {
+        packages.iter_mut().for_each(|p| p.cpu_share = share);
+    }
+    Activity { time, packages, cpuset, own }
+}
+
+/// What a job's cgroup says of its CPU time.
+#[derive(Debug, PartialEq)]
+enum Reading {
+    /// CPU time since the last reading.
+    Time(CpuReading),
+    /// It was read, and is gone altogether: between two steps, or after the last.
+    Gone,
+    /// There is none, or none that can be read.
+    Unknown,
+}
+
+fn read_time(job: &mut Job, packages: &Packages, cgroupfs: &Path) -> Reading {
+    let Some(cgroup) = &job.cgroup else { return Reading::Unknown };
+    match cgroup::read_cpu_time(cgroup, cgroupfs, packages) {
+        Ok(time) => Reading::Time(job.cpu_time.advance(time)),
         Err(ReadError::Gone { .. }) => {
             // Whatever comes next begins at zero.
             job.cpu_time.lifetime_ended();
-            // Between two steps, or after the last, the job runs nothing. While another controller
-            // has it, or before it was ever read, its time is unknown: on v1 cpuacct comes after
-            // freezer, and without jobacct_gather/cgroup it never comes.
-            let runs_nothing = job.cpu_time.is_known() && !cgroup::exists(cgroup, cgroupfs);
-            runs_nothing.then_some(Duration::ZERO)
+            // While another controller has it, or before it was ever read, its time is unknown: on
+            // v1 cpuacct comes after freezer and goes before it, and without jobacct_gather/cgroup
+            // it never comes.
+            let is_gone = job.cpu_time.is_known() && !cgroup::exists(cgroup, cgroupfs);
+            if is_gone { Reading::Gone } else { Reading::Unknown }
         }
         Err(e) => {
-            job.warnings.insert(format!("CPU time unknown, share by allocation: {e}"));
-            None
+            job.warnings.insert(format!("CPU time of the cgroup unknown: {e}"));
+            Reading::Unknown
         }
     }
 }
@@ -117,19 +377,24 @@ mod tests {
         let facts = ct_core::protocol::JobFacts { job_id: 7, ..Default::default() };
         let mut job = Job::new(facts, true, Default::default(), at);
         job.cgroup = Some(ct_core::slurm::CgroupPaths::V1("slurm/job_7".into()));
-        assert_eq!(read_job(&mut job, root.path()), None);
+        let packages = Packages::default();
+        let read = |job: &mut Job| read_time(job, &packages, root.path());
+        let time = |ms| {
+            Reading::Time(CpuReading { total: Duration::from_millis(ms), ..CpuReading::default() })
+        };
+        assert_eq!(read(&mut job), Reading::Unknown);
         // Once it was read and is gone altogether, the job runs nothing; the next begins at zero.
         let cpuacct = root.path().join("cpuacct/slurm/job_7");
         fs::create_dir_all(&cpuacct).unwrap();
         fs::write(cpuacct.join("cpuacct.usage"), "1000000000\n").unwrap();
-        assert_eq!(read_job(&mut job, root.path()), Some(Duration::from_secs(1)));
+        assert_eq!(read(&mut job), time(1000));
         fs::remove_dir_all(root.path().join("cpuacct")).unwrap();
         fs::remove_dir_all(root.path().join("freezer")).unwrap();
-        assert_eq!(read_job(&mut job, root.path()), Some(Duration::ZERO));
+        assert_eq!(read(&mut job), Reading::Gone);
         fs::create_dir_all(root.path().join("freezer/slurm/job_7")).unwrap();
-        assert_eq!(read_job(&mut job, root.path()), None);
+        assert_eq!(read(&mut job), Reading::Unknown);
         fs::create_dir_all(&cpuacct).unwrap();
         fs::write(cpuacct.join("cpuacct.usage"), "1500000000\n").unwrap();
-        assert_eq!(read_job(&mut job, root.path()), Some(Duration::from_millis(1500)));
+        assert_eq!(read(&mut job), time(1500));
     }
 }

@@ -162,7 +162,8 @@ pub(super) fn add_step_gpus(facts: &mut JobFacts, more: Option<&str>) -> bool {
     is_new
 }
 
-fn names_gpus(facts: &JobFacts) -> bool {
+/// Whether a job was given GPUs, found or not.
+pub(super) fn names_gpus(facts: &JobFacts) -> bool {
     let lists = [
         &facts.job_gpus,
         &facts.step_gpus,

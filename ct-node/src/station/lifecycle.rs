@@ -32,12 +32,24 @@ pub struct Ended {
     pub wait_status: Option<i32>,
     /// Whether its end was told, or it was found gone.
     pub was_told: bool,
+    /// The save of the running jobs that is the first without it.
+    #[serde(default)]
+    pub seq: u64,
+}
+
+/// Whether there is a process of this id; one of another user's counts.
+pub fn is_alive(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else {
+        return false;
+    };
+    rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
 }
 
 impl Station {
     /// A job starts, or a hook knows more of one that did.
     pub fn job_start(&mut self, facts: JobFacts) {
         let job_id = facts.job_id;
+        self.books.note_cluster(facts.cluster.as_deref());
         if self.jobs.get(&job_id).is_some_and(|job| is_other_run(job, &facts)) {
             // The epilog of the run before was never heard.
             self.job_end(job_id, None, false);
@@ -100,13 +112,15 @@ impl Station {
         if job.cgroup.is_none() {
             job.cgroup = job_cgroup(&step.cgroup, job_id);
             // What the job used before it was known here is not of this interval.
-            let used = job.cgroup.as_ref().map(|c| read_cpu_time(c, &self.config.path.cgroupfs));
+            let cgroupfs = &self.config.path.cgroupfs;
+            let packages = self.activities.packages();
+            let used = job.cgroup.as_ref().map(|c| read_cpu_time(c, cgroupfs, packages));
             if let Some(Ok(time)) = used {
                 job.cpu_time.begin_at(time);
             }
         }
         if job.stepd_pids.len() >= MOST_STEPDS {
-            job.stepd_pids.retain(|pid| Path::new("/proc").join(pid.to_string()).exists());
+            job.stepd_pids.retain(|pid| is_alive(*pid));
         }
         job.stepd_pids.insert(step.stepd_pid);
         // An option given to srun alone, inside an allocation without one.
@@ -166,7 +180,10 @@ impl Station {
             if self.last_runs.len() > MOST_LAST_RUNS {
                 self.last_runs.pop_first();
             }
-            self.ended.push(Ended { job, wait_status, was_told });
+            self.ended.push(Ended { job, wait_status, was_told, seq: 0 });
+            if self.jobs.is_empty() {
+                self.close_line();
+            }
         }
     }
 
@@ -221,10 +238,10 @@ impl Station {
         self.jobs.insert(job.facts.job_id, job);
     }
 
-    /// Takes up a job of an earlier life whose processes are gone: nobody knows since when, so the
-    /// gap is not charged to it.
-    pub fn restore_without_gap(&mut self, mut job: Job) {
-        job.last = self.sample();
+    /// Takes up a job of an earlier life whose processes are gone: nobody knows since when, so what
+    /// was drawn before this instant is not charged to it.
+    pub fn restore_without_gap(&mut self, mut job: Job, at: Moment) {
+        job.last = at;
         job.warnings.insert("the time that ct-noded did not run is not charged".to_owned());
         self.jobs.insert(job.facts.job_id, job);
     }
@@ -232,6 +249,7 @@ impl Station {
     /// Goes on from the last sample of an earlier life: the next interval is the gap.
     pub fn resume(&mut self, earlier: &ct_core::sampler::LastSample) {
         self.sampler.resume(earlier);
+        self.is_resumed = true;
     }
 
     /// Sets what the job's other nodes have drawn by now, and by the start of the running epoch.

@@ -9,6 +9,9 @@ use ct_core::source::{Device, ReadError, Source};
 
 use super::*;
 
+mod laws;
+mod packages;
+
 /// A package whose counter a test sets, in microjoules; at `u64::MAX` it is gone.
 struct Meter(Arc<Mutex<u64>>, [Device; 1]);
 
@@ -19,6 +22,18 @@ impl Source for Meter {
     fn read(&mut self) -> Vec<Result<u64, ReadError>> {
         let count = Some(*self.0.lock().unwrap()).filter(|c| *c != u64::MAX);
         vec![count.ok_or_else(|| ReadError::Gone { path: "energy_uj".into() })]
+    }
+}
+
+/// Meters that are never asked: the test makes its intervals itself.
+struct Silent(Vec<Device>);
+
+impl Source for Silent {
+    fn devices(&self) -> &[Device] {
+        &self.0
+    }
+    fn read(&mut self) -> Vec<Result<u64, ReadError>> {
+        self.0.iter().map(|_| Ok(0)).collect()
     }
 }
 

@@ -120,13 +120,21 @@ pub(crate) fn user_init(spank: &Spank) {
     }
 }
 
-/// Counts the tasks of an srun step; with the last one the step has ended.
+/// Counts the tasks of a step; with the last one an srun step has ended. The batch step goes on to
+/// [`exit`], when its control groups may be gone: now is the last time to see its CPU time.
 pub(crate) fn task_exit(spank: &Spank) {
     let mut guard = state();
     let Some(state) = guard.as_mut() else { return };
     state.n_exited += 1;
     let n_tasks = spank.item_u32(sys::S_JOB_LOCAL_TASK_COUNT).unwrap_or(1);
-    if state.id.name != BATCH && state.n_exited >= n_tasks {
+    if state.n_exited < n_tasks {
+        return;
+    }
+    if state.id.name == BATCH {
+        // Nothing is lost that exit would not say: an answer is not waited for twice.
+        let request = Request::Status { job_id: state.id.job_id };
+        let _ = Client::connect(&state.service, patience()).and_then(|c| c.ask(&request));
+    } else {
         end_step(state);
     }
 }
