@@ -13,7 +13,7 @@ use toml_edit::{DocumentMut, Item, Value};
 
 use crate::artifact;
 use crate::cluster::{Builder, Cluster, JobId};
-use crate::plant::{CpuTime, Domain, Gpu, Package, PowerPlant, Spec};
+use crate::plant::{CpuTime, Domain, Gpu, Package, PowerPlant, Spec, Waveform};
 
 /// The repository's `slurm-conf`.
 fn slurm_conf() -> PathBuf {
@@ -24,6 +24,7 @@ fn slurm_conf() -> PathBuf {
 pub struct SiteBuilder {
     cluster: Builder,
     watts: Vec<f64>,
+    watts_per_busy_core: Option<f64>,
     dram_watts: Option<f64>,
     gpus: usize,
     gpu_watts: f64,
@@ -49,6 +50,7 @@ impl Site {
         SiteBuilder {
             cluster: Cluster::builder(),
             watts: vec![100.0],
+            watts_per_busy_core: None,
             dram_watts: None,
             gpus: 0,
             gpu_watts: 250.0,
@@ -107,24 +109,39 @@ impl Site {
         })
     }
 
-    /// Every line of the ledger, of jobs, parsed.
+    /// Every line of the ledger that is of a job, parsed.
     ///
     /// # Errors
     ///
     /// Where a line is no JSON.
     pub fn ledger_lines(&self) -> Result<Vec<serde_json::Value>> {
         let mut lines = Vec::new();
+        for line in self.ledger_text()?.lines() {
+            let line: serde_json::Value =
+                serde_json::from_str(line).with_context(|| line.to_owned())?;
+            if line["kind"] == "job" {
+                lines.push(line);
+            }
+        }
+        Ok(lines)
+    }
+
+    /// The text of the whole ledger: lines of jobs and of nodes.
+    ///
+    /// # Errors
+    ///
+    /// Where a file cannot be read.
+    pub fn ledger_text(&self) -> Result<String> {
+        let mut text = String::new();
         for month in fs::read_dir(self.ledger()).into_iter().flatten().flatten() {
             if month.file_name() == "live" {
                 continue;
             }
             for file in fs::read_dir(month.path())?.flatten() {
-                for line in fs::read_to_string(file.path())?.lines() {
-                    lines.push(serde_json::from_str(line).with_context(|| line.to_owned())?);
-                }
+                text.push_str(&fs::read_to_string(file.path())?);
             }
         }
-        Ok(lines)
+        Ok(text)
     }
 
     /// Waits until the ledger has `n` lines of a job and returns them by node.
@@ -175,6 +192,12 @@ impl SiteBuilder {
     /// One node for each, whose package draws so many watts.
     pub fn watts(mut self, watts: &[f64]) -> Self {
         self.watts = watts.to_vec();
+        self
+    }
+
+    /// Packages that draw so much more for each core that a job keeps busy; needs control groups.
+    pub fn watts_per_busy_core(mut self, watts: f64) -> Self {
+        self.watts_per_busy_core = Some(watts);
         self
     }
 
@@ -275,7 +298,13 @@ impl SiteBuilder {
     }
 
     fn spec(&self, cluster: &Cluster, node: usize) -> Spec {
-        let package = Package::new(Domain::constant(self.watts[node - 1]));
+        let idle_w = self.watts[node - 1];
+        let package = Package::new(match self.watts_per_busy_core {
+            Some(watts_per_busy_core) => {
+                Domain::new(Waveform::CpuFollow { idle_w, watts_per_busy_core })
+            }
+            None => Domain::constant(idle_w),
+        });
         // What lies inside the package must never be added to it.
         let package = package.core(Domain::constant(self.watts[node - 1] * 0.6));
         let package = match self.dram_watts {

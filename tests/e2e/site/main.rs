@@ -9,6 +9,7 @@ mod intensity;
 mod job_dir;
 mod local;
 mod refusals;
+mod shared_node;
 mod upstream;
 
 use std::time::Duration;
