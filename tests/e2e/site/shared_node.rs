@@ -11,7 +11,7 @@ use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use ct_core::energy::ByComponent;
 use ct_core::record::{NodeRecord, Record};
 use ct_core::units::Microjoules;
-use ct_tests::{Cluster, JobId, Proctrack, Site, cgroup_test_is_possible, e2e_is_possible};
+use ct_tests::{Cluster, JobId, Proctrack, Site, User, cgroup_test_is_possible, e2e_is_possible};
 
 use crate::job_dir::{JobDir, number};
 use crate::{BURN, assert_within, completed};
@@ -145,7 +145,7 @@ fn busy_and_sleeping_jobs_exclusive_ones_and_forty_short_ones_sum_to_the_meters(
     completed(cluster, cluster.sbatch(user, &alone)?);
     array(cluster)?;
     Ledger::wait_for(&site, 43)?.reconciles();
-    Ok(())
+    reconciles_by_command(&site)
 }
 
 #[test]
@@ -196,7 +196,21 @@ fn without_control_groups_all_sums_to_the_meters_as_well() -> Result<()> {
         Ledger::read(&site).ok().filter(|ledger| ledger.nodes.len() > n_lines)
     })?
     .reconciles();
+    reconciles_by_command(&site)?;
     assert!(site.state_dir(1).join("baseline.json").exists());
+    Ok(())
+}
+
+/// Expects that `ct-report reconcile` comes to the same: meters, and a difference of nothing.
+fn reconciles_by_command(site: &Site) -> Result<()> {
+    let (ledger, program) = (site.ledger(), site.bin("ct-report"));
+    let args = ["reconcile", "--ledger", &ledger.display().to_string(), "--json"];
+    let command = site.cluster.command(&User::root(), &program.display().to_string());
+    let output = command.args(&args).run()?.success();
+    let rows: serde_json::Value = serde_json::from_str(output.stdout())?;
+    let rows = rows.as_array().context("rows")?;
+    assert!(rows.iter().any(|r| r["meter_uj"].as_u64() > Some(0)), "{rows:?}");
+    assert!(rows.iter().all(|r| r["difference_uj"] == 0), "{rows:?}");
     Ok(())
 }
 
