@@ -106,7 +106,7 @@ impl Daemon {
     /// directory the rest.
     fn end(&mut self) {
         // A meter that does not answer would keep us; its energy is booked by the next life.
-        if self.station.sampler().failures().is_empty() {
+        if self.station.sampler().outages().next().is_none() {
             self.station.sample();
         }
         self.station.close_line();

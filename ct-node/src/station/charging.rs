@@ -179,7 +179,7 @@ impl Station {
             baseline: self.baseline(),
             method: self.methods(),
             policy: config.attribution.policy,
-            problems: self.problems.clone(),
+            problems: self.problems.iter().cloned().chain(self.sampler.outages()).collect(),
         })
     }
 
