@@ -199,6 +199,9 @@ impl Station {
     fn find_problems(&mut self) {
         self.problems = self.sampler.problems().clone();
         self.problems.extend(standing_problems(&self.config, &self.sampler, &self.baselines));
+        if self.factors.is_guessed {
+            self.problems.remove(DEFAULT_INTENSITY);
+        }
     }
 
     /// Whether the idle power of some device is neither configured nor known yet.
