@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::energy::Component;
 use crate::option::{Choice, parse};
 use crate::record::{EndReason, Record};
+use crate::sample::{DeviceEnergy, Interval};
 
 struct World {
     factors: Factors,
@@ -67,13 +68,19 @@ fn job(option: &str) -> Job {
 
 /// 100 W on the package and 20 W of memory since the last charge.
 fn run_until(job: &mut Job, seconds: u64) {
-    let duration = at(seconds).since(&job.last).as_secs();
-    let joules = |watts: u64| Microjoules::new(watts * duration * 1_000_000);
-    let energy = ByComponent { cpu: joules(100), dram: joules(20), ..Default::default() };
-    let charge = Charge { energy, ..Default::default() };
-    let hour = "2026-01-01T00:00:00Z".parse().unwrap();
-    job.charge(hour, &charge);
-    job.advance(at(seconds), true);
+    let (start, end) = (job.last, at(seconds));
+    let duration = end.since(&start).as_secs();
+    let device = |watts: u64| DeviceEnergy {
+        energy: Microjoules::new(watts * duration * 1_000_000),
+        ..DeviceEnergy::default()
+    };
+    let devices = vec![device(100), device(20)];
+    for part in (Interval { start, end, devices, busy: None }).by_hour() {
+        let energy =
+            ByComponent { cpu: part.devices[0], dram: part.devices[1], ..Default::default() };
+        job.charge(part.hour, &Charge { energy, ..Default::default() });
+    }
+    job.advance(end, true);
 }
 
 #[test]
