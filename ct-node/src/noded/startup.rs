@@ -8,13 +8,18 @@ use anyhow::Context;
 use ct_core::config::Config;
 use ct_core::protocol::{ABSENCE_NAME, SOCKET_NAME};
 use ct_core::sampler::Sampler;
-use nix::unistd::{Uid, chown, geteuid};
-use rustix::fs::{FlockOperation, flock};
+use nix::unistd::geteuid;
+use rustix::fs::{AtFlags, CWD, FlockOperation, flock};
 
 use super::privileges::{self, ServiceUser};
 use crate::logging;
 use crate::server::Server;
 use crate::station::Station;
+
+/// What lies in the run directory.
+const OWN_FILES: [&str; 4] = [LOCK_NAME, PID_NAME, SOCKET_NAME, ABSENCE_NAME];
+const LOCK_NAME: &str = "noded.lock";
+const PID_NAME: &str = "noded.pid";
 
 /// A daemon that has started, and given up root.
 pub(super) struct Started {
@@ -101,11 +106,18 @@ fn make_dirs(config: &Config, user: Option<&ServiceUser>) -> anyhow::Result<()> 
 fn make_dir(dir: &Path, mode: u32, user: Option<&ServiceUser>) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     if dir.is_dir() {
-        // A hook or systemd may have made it, as root; one that holds more than our marker is
-        // somebody's, and as they want it.
-        let is_roots = dir.metadata()?.uid() == 0;
-        let is_new = fs::read_dir(dir)?.flatten().all(|e| e.file_name() == ABSENCE_NAME);
-        return if is_roots && is_new { give(dir, user) } else { Ok(()) };
+        // A hook or systemd may have made it as root, or taken it back (RuntimeDirectory= gives it
+        // to root at every start, with all that is in it); one that holds more than our own files
+        // is somebody's, and as they want it.
+        let names: Vec<_> = fs::read_dir(dir)?.flatten().map(|e| e.file_name()).collect();
+        let is_ours = names.iter().all(|n| OWN_FILES.iter().any(|own| n == own));
+        if dir.metadata()?.uid() != 0 || !is_ours {
+            return Ok(());
+        }
+        for name in names {
+            give(&dir.join(name), user)?;
+        }
+        return give(dir, user);
     }
     if let Some(parent) = dir.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
@@ -116,13 +128,14 @@ fn make_dir(dir: &Path, mode: u32, user: Option<&ServiceUser>) -> anyhow::Result
 
 fn give(path: &Path, user: Option<&ServiceUser>) -> anyhow::Result<()> {
     if let Some(user) = user {
-        chown(path, Some(Uid::from_raw(user.uid)), Some(user.gid.into()))?;
+        let (uid, gid) = (rustix::fs::Uid::from_raw(user.uid), rustix::fs::Gid::from_raw(user.gid));
+        rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     }
     Ok(())
 }
 
 fn lock(run_dir: &Path) -> anyhow::Result<Option<File>> {
-    let path = run_dir.join("noded.lock");
+    let path = run_dir.join(LOCK_NAME);
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -136,6 +149,6 @@ fn lock(run_dir: &Path) -> anyhow::Result<Option<File>> {
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
         Err(e) => return Err(e).context("cannot lock noded.lock"),
     }
-    fs::write(run_dir.join("noded.pid"), format!("{}\n", std::process::id()))?;
+    fs::write(run_dir.join(PID_NAME), format!("{}\n", std::process::id()))?;
     Ok(Some(file))
 }

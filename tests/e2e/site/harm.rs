@@ -1,7 +1,8 @@
 //! What goes wrong on our side costs the measurement, never the job or the node.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, lchown};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use ct_tests::site::wait_for;
@@ -16,6 +17,15 @@ const TRACKED: &str = "#!/bin/sh\n#SBATCH --carbontracker=on\necho hello\n";
 fn kill(pid: u32) -> Result<()> {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("no process 0")?;
     Ok(rustix::process::kill_process(pid, rustix::process::Signal::KILL)?)
+}
+
+/// Gives a directory and its files to root, as systemd does with a RuntimeDirectory= at each start.
+fn take_back(dir: &Path) -> Result<()> {
+    let files = fs::read_dir(dir)?.flatten().map(|e| e.path());
+    for path in files.chain([dir.to_owned()]) {
+        lchown(path, Some(0), Some(0))?;
+    }
+    Ok(())
 }
 
 /// The job's output without the closing block.
@@ -76,6 +86,7 @@ fn daemon_killed_in_mid_job_takes_the_job_up_again_and_books_the_gap() -> Result
     std::thread::sleep(std::time::Duration::from_secs(2));
     let pid = site.wait_for_noded(1)?;
     kill(pid)?;
+    take_back(&site.run_dir(1))?;
     completed(cluster, job);
     // The next hook on the node, the batch step's end, has started it again.
     assert_ne!(site.wait_for_noded(1)?, pid);

@@ -22,6 +22,7 @@ impl CpuClock {
     pub(super) fn start(spec: &Spec) -> Self {
         let last_ns = match &spec.cpu_time {
             CpuTime::Cpuacct(group) => read_usage(group),
+            CpuTime::CpuStat(group) => read_cpu_stat(group, spec.cpus),
             CpuTime::Utilisation(_) => Vec::new(),
         };
         let busy_s = vec![0.0; spec.cpus];
@@ -37,6 +38,10 @@ impl CpuClock {
                 let now_ns = read_usage(group);
                 self.add(&now_ns);
                 self.remember(elapsed_s);
+            }
+            CpuTime::CpuStat(group) => {
+                let now_ns = read_cpu_stat(group, self.busy_s.len());
+                self.add(&now_ns);
             }
         }
         &self.busy_s
@@ -89,6 +94,13 @@ fn read_usage(group: &Path) -> Vec<u64> {
     text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
+/// The same of a group of v2, shared out evenly.
+fn read_cpu_stat(group: &Path, n_cpus: usize) -> Vec<u64> {
+    let text = fs::read_to_string(group.join("cpu.stat")).unwrap_or_default();
+    let usec = text.lines().find_map(|l| l.strip_prefix("usage_usec ")?.parse::<u64>().ok());
+    usec.map_or_else(Vec::new, |usec| vec![usec * 1000 / n_cpus as u64; n_cpus])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +151,16 @@ mod tests {
         fs::write(&file, "9000000000 0 2000000000 0\n").unwrap();
         // CPU 2 of the real machine falls to CPU 0 of two.
         assert_eq!(clock.update(1.0), [3.0, 0.0]);
+    }
+
+    #[test]
+    fn group_of_v2_is_shared_among_the_cpus() {
+        let dir = tempfile::tempdir().unwrap();
+        let cpu_time = CpuTime::CpuStat(dir.path().to_owned());
+        let mut clock = CpuClock::start(&Spec { cpu_time, ..Spec::default() });
+        assert_eq!(clock.update(1.0), [0.0, 0.0]);
+        fs::write(dir.path().join("cpu.stat"), "usage_usec 3000000\nuser_usec 1\n").unwrap();
+        assert_eq!(clock.update(2.0), [1.5, 1.5]);
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub enum CpuTime {
     /// The CPUs are as busy as this cpuacct group (v1) is. It need not exist yet, and may vanish
     /// and start over; what it used is kept.
     Cpuacct(PathBuf),
+    /// The same of a group of v2, which tells nothing of single CPUs: they share its time evenly.
+    CpuStat(PathBuf),
 }
 
 /// A RAPL package with its subzones.

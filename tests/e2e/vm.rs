@@ -1,0 +1,205 @@
+//! Carbontracker on pure cgroup v2 under systemd: Slurm 24.11 of Debian 13, in a virtual machine.
+//!
+//! `tests/vm/guest/scenario.sh` runs the jobs and leaves facts; they are judged here.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use ct_tests::plant::{CpuTime, Domain, Package, Spec, Waveform};
+use ct_tests::{artifact, e2e_is_possible};
+use serde_json::Value;
+
+/// Slurm of Debian 13: the plugin is built for the release that loads it.
+const GUEST_SLURM: &str = "24.11.5";
+/// What the package of the machine draws with idle CPUs, and more for each busy one.
+const IDLE_W: f64 = 40.0;
+const WATTS_PER_BUSY_CORE: f64 = 30.0;
+/// CPUs of the machine.
+const CPUS: usize = 2;
+
+#[test]
+fn jobs_on_cgroup_v2_under_systemd_are_split_and_reconcile() {
+    if !e2e_is_possible() {
+        return;
+    }
+    let guest = Guest::run().unwrap();
+    guest.busy_and_sleeping_jobs_are_split_by_what_they_did();
+    guest.restarts_of_the_daemons_lose_nothing();
+    guest.steps_of_an_allocation_are_all_counted("alloc");
+    guest.steps_of_an_allocation_are_all_counted("contain");
+    guest.node_is_well_and_its_ledger_reconciles();
+}
+
+/// What the guest left behind.
+struct Guest {
+    dir: PathBuf,
+    jobs: BTreeMap<String, Value>,
+}
+
+impl Guest {
+    fn run() -> Result<Self> {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let vm = target_dir()?.join("vm");
+        let host = tempfile::tempdir()?;
+        furnish(host.path(), &repository)?;
+        let script = repository.join("tests/vm/vm.sh");
+        vm_sh(&script, &vm, &["build".as_ref()])?;
+        let scenario = host.path().join("scenario.sh");
+        let said = vm_sh(&script, &vm, &["run".as_ref(), scenario.as_ref(), host.path().as_ref()])?;
+        let dir = vm.join("out");
+        let jobs = read_jobs(&dir.join("ledger"));
+        let jobs = jobs.with_context(|| format!("{} has:\n{said}", dir.display()))?;
+        Ok(Self { dir, jobs })
+    }
+
+    /// The facts of a case: lines `KEY=VALUE`.
+    fn fact(&self, case: &str, key: &str) -> String {
+        let path = self.dir.join(format!("{case}.facts"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let value = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
+        value.unwrap_or_else(|| panic!("{} has no {key}:\n{text}", path.display())).to_owned()
+    }
+
+    fn job(&self, name: &str) -> &Value {
+        self.jobs.get(name).unwrap_or_else(|| panic!("no record of {name}: {:#?}", self.jobs))
+    }
+
+    /// Energy of a job against its half of the idle power and the CPU time it used.
+    fn assert_energy(&self, name: &str, usage_us: f64, tolerance: f64) {
+        let job = self.job(name);
+        let elapsed_s = job["elapsed_s"].as_f64().unwrap();
+        let share = job["alloc_cpus"].as_f64().unwrap() / CPUS as f64;
+        let truth_j = share * IDLE_W * elapsed_s + WATTS_PER_BUSY_CORE * usage_us * 1e-6;
+        let energy_j = job["energy_j"]["cpu"].as_f64().unwrap();
+        let error = energy_j / truth_j - 1.0;
+        assert!(error.abs() <= tolerance, "{name}: {energy_j} J, truth {truth_j} J: {job:#}");
+        assert_eq!(job["method"]["activity"], "cgroup", "{job:#}");
+        assert_eq!(job["end_reason"], "completed", "{job:#}");
+    }
+
+    fn busy_and_sleeping_jobs_are_split_by_what_they_did(&self) {
+        for name in ["busy", "sleeper"] {
+            self.assert_energy(name, self.fact("split", name).parse().unwrap(), 0.02);
+        }
+        let output = fs::read_to_string(self.dir.join("busy.out")).unwrap();
+        assert!(output.contains("Actual consumption:"), "{output}");
+    }
+
+    fn restarts_of_the_daemons_lose_nothing(&self) {
+        assert_eq!(self.fact("restart", "noded"), "0");
+        assert_eq!(self.fact("restart", "slurmd"), "0");
+        let usage_us = self.fact("restart", "usage").parse().unwrap();
+        // The counters and the cgroup went on; what the daemon did not see is booked by them.
+        self.assert_energy("restarted", usage_us, 0.02);
+    }
+
+    /// Without Contain the job's cgroup vanishes between the steps and starts over; with it, it
+    /// stays: the first reading is then part of the second.
+    fn steps_of_an_allocation_are_all_counted(&self, case: &str) {
+        assert_eq!(self.fact(case, "rc"), "0");
+        let text = self.fact(case, "usages");
+        let usages: Vec<f64> = text.split_whitespace().map(|w| w.parse().unwrap()).collect();
+        let [first, second] = usages[..] else { panic!("{case}: {text:?}") };
+        let usage_us = if second > first * 1.5 { second } else { first + second };
+        self.assert_energy(case, usage_us, 0.04);
+    }
+
+    fn node_is_well_and_its_ledger_reconciles(&self) {
+        assert_eq!(self.fact("node", "state"), "idle", "{}", self.fact("node", "reason"));
+        let stop_ms: u32 = self.fact("node", "stop_ms").parse().unwrap();
+        assert!(stop_ms < 5000, "ct-noded took {stop_ms} ms to stop");
+        assert_eq!(self.fact("node", "reconcile_rc"), "0");
+        let text = fs::read_to_string(self.dir.join("reconcile.json")).unwrap();
+        let nodes: Vec<Value> = serde_json::from_str(&text).unwrap();
+        assert!(!nodes.is_empty(), "{text}");
+        let meters_uj: u64 = nodes.iter().map(|n| n["meter_uj"].as_u64().unwrap()).sum();
+        assert!(nodes.iter().all(|n| n["difference_uj"] == 0), "{text}");
+        let jobs_uj: u64 = nodes.iter().map(|n| n["jobs_uj"].as_u64().unwrap()).sum();
+        assert!(0 < jobs_uj && jobs_uj < meters_uj, "{text}");
+    }
+}
+
+/// The directory cargo builds in.
+fn target_dir() -> Result<PathBuf> {
+    let noded = artifact::built("ct-node", "ct-noded")?;
+    let dir = noded.parent().and_then(Path::parent);
+    Ok(dir.context("ct-noded lies in no directory of cargo's")?.to_owned())
+}
+
+/// Puts into a directory all that the guest needs.
+fn furnish(host: &Path, repository: &Path) -> Result<()> {
+    let programs = [
+        artifact::built("ct-node", "ct-noded")?,
+        artifact::built("ct-node", "ct-track")?,
+        artifact::built("ct-report", "ct-report")?,
+        env!("CARGO_BIN_EXE_ct-plant").into(),
+        plugin_for_guest(repository)?,
+    ];
+    for program in programs {
+        let name = program.file_name().context("a program without a name")?;
+        run(Command::new("strip").arg("-o").arg(host.join(name)).arg(&program))?;
+    }
+    let copied = ["tests/vm/guest/pre.sh", "tests/vm/guest/scenario.sh", "slurm-conf"];
+    run(Command::new("cp").arg("-r").args(copied.map(|path| repository.join(path))).arg(host))?;
+    let follow = Waveform::CpuFollow { idle_w: IDLE_W, watts_per_busy_core: WATTS_PER_BUSY_CORE };
+    let spec = Spec {
+        cpus: CPUS,
+        cpu_time: CpuTime::CpuStat("/sys/fs/cgroup/system.slice/vm_slurmstepd.scope".into()),
+        packages: vec![Package::new(Domain::new(follow))],
+        ..Spec::default()
+    };
+    fs::write(host.join("spec.json"), serde_json::to_string(&spec)?)?;
+    let shipped = fs::read_to_string(repository.join("slurm-conf/carbontracker.toml"))?;
+    fs::write(host.join("carbontracker.toml"), guest_config(&shipped)?)?;
+    Ok(())
+}
+
+/// The configuration as it is shipped, with the plant's trees and its idle power.
+fn guest_config(shipped: &str) -> Result<String> {
+    let mut document: toml_edit::DocumentMut = shipped.parse()?;
+    document["path"]["sysfs"] = toml_edit::value("/run/plant/sys");
+    document["path"]["procfs"] = toml_edit::value("/run/plant/proc");
+    document["attribution"]["idle_w"]["cpu"] = toml_edit::value(IDLE_W);
+    Ok(document.to_string())
+}
+
+fn plugin_for_guest(repository: &Path) -> Result<PathBuf> {
+    let target = target_dir()?.join("for-guest");
+    run(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--quiet", "--package", "carbontracker", "--target-dir"])
+        .arg(&target)
+        .env("CT_SLURM_VERSION", GUEST_SLURM)
+        .current_dir(repository))?;
+    Ok(target.join("debug/libcarbontracker.so"))
+}
+
+fn vm_sh(script: &Path, vm: &Path, arguments: &[&OsStr]) -> Result<String> {
+    run(Command::new("bash").arg(script).args(arguments).env("VM", vm).env("LIMIT", "300"))
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    ensure!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+    Ok(said)
+}
+
+/// Records of jobs, by job name.
+fn read_jobs(ledger: &Path) -> Result<BTreeMap<String, Value>> {
+    let mut jobs = BTreeMap::new();
+    for month in fs::read_dir(ledger)?.flatten().filter(|m| m.file_name() != "live") {
+        for line in fs::read_to_string(month.path().join("vm.jsonl"))?.lines() {
+            let record: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+            if record["kind"] == "job" {
+                jobs.insert(record["job_name"].as_str().unwrap_or_default().to_owned(), record);
+            }
+        }
+    }
+    Ok(jobs)
+}
