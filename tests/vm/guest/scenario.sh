@@ -1,5 +1,5 @@
 #!/bin/bash
-# Jobs on pure cgroup v2 under systemd. Leaves in /host/out: ledger/, meters.json, and one file of
+# Jobs on pure cgroup v2 under systemd. Leaves in /host/out: ledger/, usages (CPU time by job id), and one file of
 # facts a case, NAME.facts with lines KEY=VALUE; the test on the host judges them.
 set -u
 out=/host/out
@@ -12,23 +12,18 @@ wait_for_records() { # wait_for_records N: in the ledger
   echo "no $1 records in the ledger after 30 s"
 }
 
-cat >/home/user/lib.sh <<'LIB'
-burn() { local end=$((SECONDS + $1)); while [ $SECONDS -lt $end ]; do :; done; } # burn SECONDS
-usage() { # CPU time of the job's cgroup, in microseconds
-  sed -n 's/^usage_usec //p' "/sys/fs/cgroup$(sed 's/^0:://; s,/step_.*,,' /proc/self/cgroup)/cpu.stat"
-}
-LIB
-for job in "busy burn 12" "sleeper sleep 12" "restarted burn 9"; do
-  printf '#!/bin/bash\n. ./lib.sh\n%s\nusage\n' "${job#* }" >"/home/user/${job%% *}.sh"
+for job in "busy burn 24" "sleeper sleep 24" "restarted burn 12" "step burn 8"; do
+  printf '#!/bin/bash\nburn() { local end=$((SECONDS + $1)); while [ $SECONDS -lt $end ]; do :; done; }\n%s\n' \
+    "${job#* }" >"/home/user/${job%% *}.sh"
 done
-printf '#!/bin/bash\n. ./lib.sh\nburn 3\nusage\n' >/home/user/step.sh
 chmod 755 /home/user/*.sh
+bash ./watch-usage.sh "$out/usages" &
+watcher=$!
 
 echo "== two jobs side by side"
 user "sbatch --wait -J busy -c1 -o busy.out --carbontracker=on busy.sh" &
 user "sbatch --wait -J sleeper -c1 -o sleeper.out sleeper.sh" &
-wait
-for name in busy sleeper; do fact split $name "$(head -n 1 /home/user/$name.out)"; done
+wait %2 %3
 cp /home/user/busy.out "$out/busy.out"
 wait_for_records 2
 
@@ -38,14 +33,12 @@ sleep 4
 systemctl restart ct-noded && fact restart noded $?
 systemctl restart slurmd && fact restart slurmd $?
 while [ -n "$(timeout 20 squeue -h -o %i)" ]; do sleep 0.3; done
-fact restart usage "$(head -n 1 /home/user/restarted.out)"
 wait_for_records 3
 
 two_steps() { # two_steps CASE: an allocation of two steps
-  user "timeout 60 salloc -Q -J $1 -n1 bash -c '
-    for i in 1 2; do timeout 40 srun ./step.sh; sleep 1; done' >$1.out 2>$1.err"
+  user "timeout 120 salloc -Q -J $1 -n1 bash -c '
+    for i in 1 2; do timeout 60 srun ./step.sh; sleep 1; done' >$1.out 2>$1.err"
   fact "$1" rc $?
-  fact "$1" usages "$(tr '\n' ' ' <"/home/user/$1.out")"
 }
 echo "== salloc, prolog without Contain"
 two_steps alloc
@@ -57,6 +50,9 @@ systemctl restart slurmctld slurmd
 for _ in $(seq 60); do [ "$(timeout 5 sinfo -h -o %T)" = idle ] && break; sleep 0.5; done
 two_steps contain
 wait_for_records 5
+
+kill "$watcher"
+wait "$watcher"
 
 fact node state "$(timeout 20 sinfo -h -o %T)"
 fact node reason "$(timeout 20 sinfo -h -o %E)"
