@@ -3,7 +3,7 @@
 # As root it installs them; otherwise it prints the one command that is needed and exits 2.
 set -eu
 
-packages="gcc libc6-dev libclang1-14 libslurm-dev slurmctld slurmd slurm-client munge python3-venv util-linux passwd valgrind"
+packages="gcc libc6-dev libclang1-14 libslurm-dev slurmctld slurmd slurm-client munge python3-venv util-linux passwd valgrind debootstrap e2fsprogs binutils"
 
 missing=
 for package in $packages; do

@@ -32,6 +32,7 @@ ring docs --package ct-tests --test docs
 ring abi --package ct-tests --test abi
 ring harness --package ct-tests --test harness
 ring e2e --package ct-tests --test site
+ring vm --package ct-tests --test vm
 
 printf '\n== bench\n'
 tests/bench/srun-overhead || failed_rings="$failed_rings bench"
