@@ -12,7 +12,7 @@ mod gpus;
 mod lifecycle;
 
 pub use baseline::Baselines;
-pub use charging::Books;
+pub use charging::{Books, ClusterName};
 pub use gpus::GresList;
 pub use lifecycle::{Ended, is_alive};
 
@@ -59,6 +59,7 @@ pub struct Station {
     baselines: Baselines,
     n_learned: u64,
     books: Books,
+    cluster_name: ClusterName,
     /// Whether the next interval is the gap since an earlier life.
     is_resumed: bool,
     mem_total_mb: Option<u64>,
@@ -83,6 +84,7 @@ impl Station {
             baselines,
             n_learned: 0,
             books: Books::default(),
+            cluster_name: ClusterName::default(),
             is_resumed: false,
             config,
             node,

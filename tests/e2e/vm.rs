@@ -23,16 +23,16 @@ const WATTS_PER_BUSY_CORE: f64 = 30.0;
 const CPUS: usize = 2;
 
 #[test]
-fn jobs_on_cgroup_v2_under_systemd_are_split_and_reconcile() {
+fn jobs_on_cgroup_v2_under_systemd_are_split_and_reconcile() -> Result<()> {
     if !e2e_is_possible() {
-        return;
+        return Ok(());
     }
-    let guest = Guest::run().unwrap();
-    guest.busy_and_sleeping_jobs_are_split_by_what_they_did();
-    guest.restarts_of_the_daemons_lose_nothing();
-    guest.steps_of_an_allocation_are_all_counted("alloc");
-    guest.steps_of_an_allocation_are_all_counted("contain");
-    guest.node_is_well_and_its_ledger_reconciles();
+    let guest = Guest::run()?;
+    guest.busy_and_sleeping_jobs_are_split_by_what_they_did()?;
+    guest.restarts_of_the_daemons_lose_nothing()?;
+    guest.steps_of_an_allocation_are_all_counted("alloc")?;
+    guest.steps_of_an_allocation_are_all_counted("contain")?;
+    guest.node_is_well_and_its_ledger_reconciles()
 }
 
 /// What the guest left behind.
@@ -61,16 +61,12 @@ impl Guest {
         Ok(Self { dir, jobs, cpu_s })
     }
 
-    /// The facts of a case: lines `KEY=VALUE`.
-    fn fact(&self, case: &str, key: &str) -> String {
+    /// A fact of a case: the file CASE.facts has lines `KEY=VALUE`.
+    fn fact(&self, case: &str, key: &str) -> Result<String> {
         let path = self.dir.join(format!("{case}.facts"));
-        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let value = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
-        value.unwrap_or_else(|| panic!("{} has no {key}:\n{text}", path.display())).to_owned()
-    }
-
-    fn job(&self, name: &str) -> &Value {
-        self.jobs.get(name).unwrap_or_else(|| panic!("no record of {name}: {:#?}", self.jobs))
+        Ok(value.with_context(|| format!("{case} has no {key}: {text}"))?.to_owned())
     }
 
     /// Energy of a job against its half of the idle power and the CPU time it used, within 2 %.
@@ -78,53 +74,61 @@ impl Guest {
     /// The machine is emulated: a step costs slurmstepd 0.2 s of CPU time there, twenty times what it
     /// costs elsewhere, and what of it comes after the step's last hook is the system's. So the jobs
     /// are long enough for that to be little.
-    fn assert_energy(&self, name: &str) {
-        let job = self.job(name);
-        let elapsed_s = job["elapsed_s"].as_f64().unwrap();
-        let share = job["alloc_cpus"].as_f64().unwrap() / CPUS as f64;
-        let cpu_s = self.cpu_s[&job["job_id"].as_u64().unwrap()];
-        let truth_j = share * IDLE_W * elapsed_s + WATTS_PER_BUSY_CORE * cpu_s;
-        let energy_j = job["energy_j"]["cpu"].as_f64().unwrap();
+    fn assert_energy(&self, name: &str) -> Result<()> {
+        let job = self.jobs.get(name).with_context(|| format!("no record of {name}"))?;
+        let share = number(&job["alloc_cpus"])? / CPUS as f64;
+        let id = job["job_id"].as_u64().context("a record without job_id")?;
+        let cpu_s = self.cpu_s.get(&id).with_context(|| format!("no CPU time of job {id}"))?;
+        let truth_j = share * IDLE_W * number(&job["elapsed_s"])? + WATTS_PER_BUSY_CORE * cpu_s;
+        let energy_j = number(&job["energy_j"]["cpu"])?;
         let error = energy_j / truth_j - 1.0;
         assert!(error.abs() <= 0.02, "{name}: {energy_j} J, truth {truth_j} J: {job:#}");
         assert_eq!(job["method"]["activity"], "cgroup", "{job:#}");
         assert_eq!(job["end_reason"], "completed", "{job:#}");
+        Ok(())
     }
 
-    fn busy_and_sleeping_jobs_are_split_by_what_they_did(&self) {
-        self.assert_energy("busy");
-        self.assert_energy("sleeper");
-        let output = fs::read_to_string(self.dir.join("busy.out")).unwrap();
+    fn busy_and_sleeping_jobs_are_split_by_what_they_did(&self) -> Result<()> {
+        self.assert_energy("busy")?;
+        self.assert_energy("sleeper")?;
+        let output = fs::read_to_string(self.dir.join("busy.out"))?;
         assert!(output.contains("Actual consumption:"), "{output}");
+        Ok(())
     }
 
     /// The counters and the cgroup went on: what the daemon did not see is booked by them.
-    fn restarts_of_the_daemons_lose_nothing(&self) {
-        assert_eq!(self.fact("restart", "noded"), "0");
-        assert_eq!(self.fact("restart", "slurmd"), "0");
-        self.assert_energy("restarted");
+    fn restarts_of_the_daemons_lose_nothing(&self) -> Result<()> {
+        assert_eq!(self.fact("restart", "noded")?, "0");
+        assert_eq!(self.fact("restart", "slurmd")?, "0");
+        self.assert_energy("restarted")
     }
 
     /// Without Contain the job's cgroup vanishes between the steps and starts over; with it, it
     /// stays.
-    fn steps_of_an_allocation_are_all_counted(&self, case: &str) {
-        assert_eq!(self.fact(case, "rc"), "0");
-        self.assert_energy(case);
+    fn steps_of_an_allocation_are_all_counted(&self, case: &str) -> Result<()> {
+        assert_eq!(self.fact(case, "rc")?, "0");
+        self.assert_energy(case)
     }
 
-    fn node_is_well_and_its_ledger_reconciles(&self) {
-        assert_eq!(self.fact("node", "state"), "idle", "{}", self.fact("node", "reason"));
-        let stop_ms: u32 = self.fact("node", "stop_ms").parse().unwrap();
+    fn node_is_well_and_its_ledger_reconciles(&self) -> Result<()> {
+        assert_eq!(self.fact("node", "state")?, "idle", "{}", self.fact("node", "reason")?);
+        let stop_ms: u32 = self.fact("node", "stop_ms")?.parse()?;
         assert!(stop_ms < 5000, "ct-noded took {stop_ms} ms to stop");
-        assert_eq!(self.fact("node", "reconcile_rc"), "0");
-        let text = fs::read_to_string(self.dir.join("reconcile.json")).unwrap();
-        let nodes: Vec<Value> = serde_json::from_str(&text).unwrap();
-        assert!(!nodes.is_empty(), "{text}");
-        let meters_uj: u64 = nodes.iter().map(|n| n["meter_uj"].as_u64().unwrap()).sum();
-        assert!(nodes.iter().all(|n| n["difference_uj"] == 0), "{text}");
-        let jobs_uj: u64 = nodes.iter().map(|n| n["jobs_uj"].as_u64().unwrap()).sum();
-        assert!(0 < jobs_uj && jobs_uj < meters_uj, "{text}");
+        let [said, complaints] = ["reconcile.json", "reconcile.err"]
+            .map(|name| fs::read_to_string(self.dir.join(name)).unwrap_or_default());
+        assert_eq!(self.fact("node", "reconcile_rc")?, "0", "{complaints}{said}");
+        let nodes: Vec<Value> = serde_json::from_str(&said)?;
+        let [node] = &nodes[..] else { panic!("one node, one month: {said}") };
+        assert_eq!((&node["cluster"], &node["node"]), (&"vm".into(), &"vm".into()), "{said}");
+        assert_eq!(node["difference_uj"], 0, "{said}");
+        let (jobs_uj, meter_uj) = (number(&node["jobs_uj"])?, number(&node["meter_uj"])?);
+        assert!(0.0 < jobs_uj && jobs_uj < meter_uj, "{said}");
+        Ok(())
     }
+}
+
+fn number(value: &Value) -> Result<f64> {
+    value.as_f64().with_context(|| format!("{value} is no number"))
 }
 
 /// The directory cargo builds in.

@@ -42,9 +42,11 @@ pub(super) struct Closing {
 }
 
 impl Closing {
-    pub(super) fn new(station: &Station, wake: UnixStream) -> std::io::Result<Self> {
+    pub(super) fn new(station: &mut Station, wake: UnixStream) -> std::io::Result<Self> {
+        let asker = Asker::spawn(wake, station.config().ledger.cluster.as_deref())?;
+        station.name_cluster_by(asker.cluster());
         Ok(Self {
-            asker: Asker::spawn(wake)?,
+            asker,
             book: Book::open(station.config().ledger.dir.clone(), station.node().to_owned())?,
             since: HashMap::new(),
             gone_since: HashMap::new(),

@@ -52,7 +52,7 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
     let config = station.config();
     let mut state = StateDir::new(&config.node.state_dir, &config.path.procfs);
     state.restore(&mut station);
-    let closing = Closing::new(&station, wake_end)?;
+    let closing = Closing::new(&mut station, wake_end)?;
     closing.enter_kept(&state);
     let live = Live::open(&mut station)?;
     super::gres::open(&mut station)?;

@@ -1,4 +1,4 @@
-//! Asks slurmctld how a job ended: no hook on the node knows.
+//! Asks slurmctld how a job ended, which no hook on the node knows, and what the cluster is called.
 //!
 //! One `squeue` a job and node, after its end, spread over time with the number of
 //! nodes. It runs on a thread; a controller that does not answer costs the record its `end_reason`,
@@ -8,14 +8,19 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ct_core::record::EndReason;
 
+use crate::station::ClusterName;
+
 /// How long one squeue may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Time between two attempts to learn the cluster's name.
+const NAME_RETRY: Duration = Duration::from_secs(60);
 
 /// What slurmctld says of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,18 +63,28 @@ pub(super) struct Answer {
 pub(super) struct Asker {
     questions: Sender<Question>,
     answers: Receiver<Answer>,
+    cluster: ClusterName,
 }
 
 impl Asker {
-    /// Starts it; a byte on `wake` says that an answer is there.
-    pub(super) fn spawn(wake: UnixStream) -> std::io::Result<Self> {
+    /// Starts it; a byte on `wake` says that an answer is there. A cluster whose name the site
+    /// configured is not asked for it.
+    pub(super) fn spawn(wake: UnixStream, cluster: Option<&str>) -> std::io::Result<Self> {
         let (questions, inbox) = channel();
         let (outbox, answers) = channel();
+        let cluster: ClusterName =
+            cluster.map_or_else(ClusterName::default, |name| Arc::new(name.to_owned().into()));
+        let name = Arc::clone(&cluster);
         thread::Builder::new()
             .name("slurmctld".to_owned())
             .stack_size(256 * 1024)
-            .spawn(move || ask_on(&inbox, &outbox, &wake))?;
-        Ok(Self { questions, answers })
+            .spawn(move || ask_on(&inbox, &outbox, &wake, &name))?;
+        Ok(Self { questions, answers, cluster })
+    }
+
+    /// The cluster's name, once slurmctld has told it.
+    pub(super) fn cluster(&self) -> ClusterName {
+        Arc::clone(&self.cluster)
     }
 
     pub(super) fn ask(&self, question: Question) {
@@ -83,13 +98,24 @@ impl Asker {
     }
 }
 
-fn ask_on(inbox: &Receiver<Question>, outbox: &Sender<Answer>, mut wake: &UnixStream) {
+fn ask_on(
+    inbox: &Receiver<Question>,
+    outbox: &Sender<Answer>,
+    mut wake: &UnixStream,
+    cluster: &ClusterName,
+) {
     use std::io::Write;
     let mut waiting: HashMap<(u32, u32), Instant> = HashMap::new();
     loop {
+        if cluster.get().is_none()
+            && let Some(name) = cluster_name()
+        {
+            cluster.get_or_init(|| name);
+        }
+        let longest = if cluster.get().is_none() { NAME_RETRY } else { Duration::from_secs(3600) };
         let next = waiting.values().min().copied();
-        let pause = next
-            .map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
+        let until = |at: Instant| at.saturating_duration_since(Instant::now()).min(longest);
+        let pause = next.map_or(longest, until);
         match inbox.recv_timeout(pause) {
             Ok(q) => {
                 waiting.insert((q.job_id, q.restart), Instant::now() + q.after);
@@ -115,13 +141,42 @@ fn ask_on(inbox: &Receiver<Question>, outbox: &Sender<Answer>, mut wake: &UnixSt
 const FIELDS: &str = "State:|,RestartCnt:|,UserName:|,Account:|,Partition:|,QOS:|,Name:";
 
 fn show_job(job_id: u32, restart: u32) -> Fate {
-    let spawned = Command::new("squeue")
-        .args(["--noheader", "--states=all", "--jobs", &job_id.to_string(), "--Format", FIELDS])
+    let job_id = job_id.to_string();
+    let args = ["--noheader", "--states=all", "--jobs", &job_id, "--Format", FIELDS];
+    match answer_of("squeue", &args) {
+        Some(told) if told.is_success && !told.out.trim().is_empty() => parse(&told.out, restart),
+        Some(told) if told.is_success || told.err.contains("Invalid job id") => Fate::Unknown,
+        _ => Fate::NoAnswer,
+    }
+}
+
+/// `ClusterName` of slurm.conf.
+fn cluster_name() -> Option<String> {
+    let told = answer_of("scontrol", &["show", "config"]).filter(|told| told.is_success)?;
+    parse_cluster_name(&told.out)
+}
+
+fn parse_cluster_name(config: &str) -> Option<String> {
+    let (_, name) = config.lines().find(|l| l.starts_with("ClusterName"))?.split_once('=')?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// What a client of Slurm's said.
+struct Said {
+    is_success: bool,
+    out: String,
+    err: String,
+}
+
+/// Runs a client; `None` where it cannot be started or takes longer than [`PATIENCE`].
+fn answer_of(client: &str, args: &[&str]) -> Option<Said> {
+    let mut child = Command::new(client)
+        .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = spawned else { return Fate::NoAnswer };
+        .spawn()
+        .ok()?;
     let end = Instant::now() + PATIENCE;
     // Its answer is far shorter than a pipe holds, so it never waits for us.
     let status = loop {
@@ -131,18 +186,14 @@ fn show_job(job_id: u32, restart: u32) -> Fate {
             _ => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Fate::NoAnswer;
+                return None;
             }
         }
     };
     let (mut out, mut err) = (String::new(), String::new());
-    let read = child.stdout.take().map(|mut s| s.read_to_string(&mut out));
+    child.stdout.take()?.read_to_string(&mut out).ok()?;
     let _ = child.stderr.take().map(|mut s| s.read_to_string(&mut err));
-    match read {
-        Some(Ok(_)) if status.success() && !out.trim().is_empty() => parse(&out, restart),
-        Some(Ok(_)) if status.success() || err.contains("Invalid job id") => Fate::Unknown,
-        _ => Fate::NoAnswer,
-    }
+    Some(Said { is_success: status.success(), out, err })
 }
 
 /// Reads the first line of squeue's answer.
@@ -200,6 +251,15 @@ mod tests {
         assert!(matches!(parse(line, 0), Fate::Ended(EndReason::Requeued, _)));
         assert_eq!(parse("COMPLETING|1|ann|a|b|c|d\n", 1), Fate::Alive);
         assert_eq!(parse("", 0), Fate::NoAnswer);
+    }
+
+    #[test]
+    fn the_clusters_name_is_found_in_the_configuration() {
+        let config = "Configuration data as of now\nCliFilterPlugins        = (null)\n\
+                      ClusterName             = lab-1\nCommunicationParameters = (null)\n";
+        assert_eq!(parse_cluster_name(config).as_deref(), Some("lab-1"));
+        assert_eq!(parse_cluster_name("ClusterName = \n"), None);
+        assert_eq!(parse_cluster_name(""), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! From an interval to what each job, the system and nobody is charged, and to the node's own book.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ct_core::attribution::{DeviceUse, Situation, split};
@@ -18,6 +19,9 @@ use super::{Station, configured_w};
 
 /// An idle interval shorter than this teaches nothing: counters have a resolution of their own.
 const LEAST_IDLE: Duration = Duration::from_secs(1);
+
+/// The cluster's name, once it is known.
+pub type ClusterName = Arc<OnceLock<String>>;
 
 /// The node's own books: what no line of the ledger holds yet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -53,6 +57,11 @@ impl Station {
     /// Takes up the books of an earlier life, with all that they hold.
     pub fn restore_books(&mut self, books: Books) {
         self.books = books;
+    }
+
+    /// Says where the cluster's name will be found while no job has told it.
+    pub fn name_cluster_by(&mut self, name: ClusterName) {
+        self.cluster_name = name;
     }
 
     /// Ends the node's line: what comes next is on another.
@@ -172,7 +181,8 @@ impl Station {
 
     fn line(&self, span: Span) -> NodeRecord {
         let config = &self.config;
-        let cluster = config.ledger.cluster.as_ref().or(self.books.cluster.as_ref());
+        let known = config.ledger.cluster.as_ref().or(self.books.cluster.as_ref());
+        let cluster = known.or(self.cluster_name.get());
         span.into_record(NodeContext {
             cluster: cluster.cloned().unwrap_or_else(|| "cluster".to_owned()),
             node: self.node.clone(),
