@@ -55,6 +55,8 @@ pub struct Sampler {
     rest: Rest,
     /// Where the node's CPU time is, if a split needs it.
     stat: Option<StatFile>,
+    /// Busy time of each CPU since boot, at the last sample.
+    cpu_busy: Vec<Duration>,
     last: Option<Last>,
     n_cpus: u32,
     problems: BTreeSet<String>,
@@ -81,6 +83,7 @@ impl Sampler {
             devices,
             rest: Rest::default(),
             stat: Some(StatFile::new(procfs)),
+            cpu_busy: Vec::new(),
             last: None,
             n_cpus: read_node_cpu(procfs).map_or(1, |c| c.n_cpus.max(1)),
             problems: BTreeSet::new(),
@@ -128,6 +131,12 @@ impl Sampler {
         });
         let of = |(track, device): (&Track, &Device)| track.outage(device);
         self.tracks.iter().zip(&self.devices).filter_map(of).chain(busy)
+    }
+
+    /// How long each CPU was busy since boot, at the last sample, by its number; empty where that is
+    /// not known. Resolution 10 ms; idle, waiting and stolen time are not busy.
+    pub fn cpu_busy(&self) -> &[Duration] {
+        &self.cpu_busy
     }
 
     /// When the last sample was taken.
@@ -215,14 +224,16 @@ impl Sampler {
     }
 
     fn read_busy(&mut self, at: Moment) -> Option<Duration> {
-        match self.stat.as_mut()?.read_busy() {
+        self.cpu_busy.clear();
+        match self.stat.as_mut()?.read() {
             Ok(busy) => {
                 if let Some((since, reason)) = self.busy_outage.take() {
                     let (since, until) = (timestamp(&since), timestamp(&at));
                     let what = "the system's CPU time is not known";
                     self.failures.push(format!("{reason}; {what} from {since} to {until}"));
                 }
-                Some(busy)
+                self.cpu_busy = busy.by_cpu;
+                Some(busy.all)
             }
             Err(e) => {
                 self.busy_outage.get_or_insert_with(|| (at, e.to_string()));

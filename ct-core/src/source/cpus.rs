@@ -1,18 +1,17 @@
-//! Sets of CPUs, the packages they are on, and how long each was busy.
+//! Sets of CPUs, and the packages they are on.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::ReadError;
-use super::procfs::{busy_of_line, cpu_dirs};
+use super::procfs::cpu_dirs;
 
 /// A set of CPUs by number, as the kernel writes it: `0-3,8`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuSet(Vec<u32>);
 
 /// More CPUs than any machine has: bounds what a range may ask for.
-const MOST_CPUS: u32 = 1 << 16;
+pub(super) const MOST_CPUS: u32 = 1 << 16;
 
 impl CpuSet {
     /// Reads the kernel's form; `None` for anything else.
@@ -120,35 +119,6 @@ impl Packages {
     }
 }
 
-/// Busy time of each CPU since boot, by its number; resolution 10 ms.
-///
-/// Idle, waiting and stolen time are not busy. A CPU that is offline is absent or zero.
-///
-/// # Errors
-///
-/// [`ReadError`] where `/proc/stat` is missing or has no line of a CPU.
-pub fn read_busy(procfs: &Path) -> Result<Vec<Duration>, ReadError> {
-    let path = procfs.join("stat");
-    let text = fs::read_to_string(&path).map_err(|e| ReadError::from_io(&path, e))?;
-    parse_busy(&text)
-        .ok_or_else(|| ReadError::Parse { path, text: text.chars().take(60).collect() })
-}
-
-fn parse_busy(text: &str) -> Option<Vec<Duration>> {
-    let mut busy = Vec::new();
-    for line in text.lines().skip(1) {
-        let Some((cpu, times)) = line.strip_prefix("cpu").and_then(|l| l.split_once(' ')) else {
-            break;
-        };
-        let cpu = cpu.parse::<u32>().ok().filter(|c| *c < MOST_CPUS)? as usize;
-        if busy.len() <= cpu {
-            busy.resize(cpu + 1, Duration::ZERO);
-        }
-        busy[cpu] = busy_of_line(times)?;
-    }
-    (!busy.is_empty()).then_some(busy)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,15 +154,5 @@ mod tests {
         assert_eq!(packages.count(None), [2, 1]);
         assert_eq!(packages.count(CpuSet::parse("0-1,3").as_ref()), [1, 1]);
         assert!(Packages::read(Path::new("/nonexistent")).is_empty());
-    }
-
-    #[test]
-    fn busy_time_by_cpu_number() {
-        let text =
-            "cpu  30 0 0 9 0 0 0 0\ncpu0 10 1 2 9 5 3 4 7 0 0\ncpu2 20 0 0 0 0 0 0\nintr 1\n";
-        let ms = Duration::from_millis;
-        assert_eq!(parse_busy(text), Some(vec![ms(200), ms(0), ms(200)]));
-        assert_eq!(parse_busy("cpu  1 2 3\nintr 1\n"), None);
-        assert!(matches!(read_busy(Path::new("/nonexistent")), Err(ReadError::Gone { .. })));
     }
 }

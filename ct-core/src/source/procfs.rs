@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ReadError;
+use super::cpus::MOST_CPUS;
 
 /// Ticks per second of `/proc/stat`: USER_HZ, 100 on every Linux that Slurm runs on.
 const USER_HZ: u64 = 100;
@@ -43,7 +44,7 @@ fn parse_stat(text: &str) -> Option<NodeCpu> {
 }
 
 /// The time a CPU, or all of them, were busy, from the numbers of its line.
-pub(super) fn busy_of_line(line: &str) -> Option<Duration> {
+fn busy_of_line(line: &str) -> Option<Duration> {
     // user nice system idle iowait irq softirq steal; guest times are inside user and nice.
     // Idle, waiting and stolen time (which ran on another guest) drew nothing here.
     let mut words = line.split_ascii_whitespace();
@@ -56,41 +57,86 @@ pub(super) fn busy_of_line(line: &str) -> Option<Duration> {
 
 /// An open `/proc/stat`, for who asks at every sample.
 ///
-/// Opening it and reading it to its end took half of the time of a whole sample.
+/// The kernel makes the whole text for every read of it, and opening it and reading it to its end
+/// took half of the time of a sample: it is read once a sample, as far as the CPUs go.
 #[derive(Debug)]
 pub struct StatFile {
     path: PathBuf,
     file: Option<File>,
+    buffer: Vec<u8>,
+}
+
+/// Bytes of `/proc/stat` that are read at first; twice as many where its CPUs need more.
+const STAT_BYTES: usize = 2048;
+
+/// How long CPUs were not idle since boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuBusy {
+    /// Summed over all of them.
+    pub all: Duration,
+    /// By number; one that is offline is absent or zero.
+    pub by_cpu: Vec<Duration>,
 }
 
 impl StatFile {
     /// The one below `procfs`; it is opened when it is read.
     pub fn new(procfs: &Path) -> Self {
-        Self { path: procfs.join("stat"), file: None }
+        Self { path: procfs.join("stat"), file: None, buffer: vec![0; STAT_BYTES] }
     }
 
-    /// The time that CPUs were not idle since boot, summed over them.
+    /// Reads how long the CPUs were busy.
     ///
     /// # Errors
     ///
     /// As [`read_node_cpu`]; the file is opened again next time.
-    pub fn read_busy(&mut self) -> Result<Duration, ReadError> {
+    pub fn read(&mut self) -> Result<CpuBusy, ReadError> {
         let file = match self.file.take() {
             Some(file) => file,
             None => File::open(&self.path).map_err(|e| ReadError::from_io(&self.path, e))?,
         };
-        // The first line is that of all CPUs: a name and ten numbers of at most twenty digits.
-        let mut buffer = [0_u8; 256];
-        let n = file.read_at(&mut buffer, 0).map_err(|e| ReadError::from_io(&self.path, e))?;
-        let text = String::from_utf8_lossy(&buffer[..n]);
-        let line = text.lines().next().and_then(|line| line.strip_prefix("cpu "));
-        let busy = line.and_then(busy_of_line).ok_or_else(|| ReadError::Parse {
+        let n = loop {
+            let n =
+                file.read_at(&mut self.buffer, 0).map_err(|e| ReadError::from_io(&self.path, e))?;
+            if n < self.buffer.len() || has_all_cpus(&self.buffer) {
+                break n;
+            }
+            self.buffer.resize(2 * n, 0);
+        };
+        let text = String::from_utf8_lossy(&self.buffer[..n]);
+        let busy = parse_cpu_busy(&text).ok_or_else(|| ReadError::Parse {
             path: self.path.clone(),
             text: text.chars().take(60).collect(),
         })?;
         self.file = Some(file);
         Ok(busy)
     }
+}
+
+/// Whether a line of something else has begun, so that the CPUs' lines are whole.
+fn has_all_cpus(text: &[u8]) -> bool {
+    let lines = text.split(|b| *b == b'\n').skip(1);
+    lines.into_iter().any(|line| line.len() >= 3 && !line.starts_with(b"cpu"))
+}
+
+fn parse_cpu_busy(text: &str) -> Option<CpuBusy> {
+    let all = text.lines().next()?.strip_prefix("cpu ")?;
+    Some(CpuBusy { all: busy_of_line(all)?, by_cpu: parse_by_cpu(text)? })
+}
+
+/// By number, from the lines after the first.
+fn parse_by_cpu(text: &str) -> Option<Vec<Duration>> {
+    let mut busy = Vec::new();
+    for line in text.lines().skip(1) {
+        let Some((cpu, times)) = line.strip_prefix("cpu").and_then(|l| l.split_once(' ')) else {
+            break;
+        };
+        let cpu = cpu.parse::<u32>().ok().filter(|c| *c < MOST_CPUS)? as usize;
+        if busy.len() <= cpu {
+            busy.resize(cpu + 1, Duration::ZERO);
+        }
+        busy[cpu] = busy_of_line(times)?;
+    }
+    Some(busy)
 }
 
 fn from_ticks(ticks: u64) -> Duration {
@@ -186,14 +232,14 @@ mod tests {
     fn open_stat_file_is_read_again_and_opened_again_after_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let mut stat = StatFile::new(dir.path());
-        assert!(matches!(stat.read_busy(), Err(ReadError::Gone { .. })));
+        assert!(matches!(stat.read(), Err(ReadError::Gone { .. })));
         let path = dir.path().join("stat");
-        fs::write(&path, "cpu  100 10 50 1000 200 5 5 30 7 0\ncpu0 1 1 1 1\n").unwrap();
-        assert_eq!(stat.read_busy().unwrap(), Duration::from_millis(1700));
-        fs::write(&path, "cpu  200 10 50 1000 200 5 5 30 7 0\ncpu0 1 1 1 1\n").unwrap();
-        assert_eq!(stat.read_busy().unwrap(), Duration::from_millis(2700));
+        fs::write(&path, "cpu  100 10 50 1000 200 5 5 30 7 0\ncpu0 1 1 1 1 1 1 1\n").unwrap();
+        assert_eq!(stat.read().unwrap().all, Duration::from_millis(1700));
+        fs::write(&path, "cpu  200 10 50 1000 200 5 5 30 7 0\ncpu0 1 1 1 1 1 1 1\n").unwrap();
+        assert_eq!(stat.read().unwrap().all, Duration::from_millis(2700));
         fs::write(&path, "intr 5\n").unwrap();
-        assert!(matches!(stat.read_busy(), Err(ReadError::Parse { .. })));
+        assert!(matches!(stat.read(), Err(ReadError::Parse { .. })));
         assert!(stat.file.is_none());
     }
 
@@ -239,5 +285,26 @@ mod tests {
         ] {
             assert_eq!(parse_model_name(cpuinfo).as_deref(), name, "{cpuinfo}");
         }
+    }
+
+    #[test]
+    fn busy_time_by_cpu_number_however_many_there_are() {
+        let text =
+            "cpu  30 0 0 9 0 0 0 0\ncpu0 10 1 2 9 5 3 4 7 0 0\ncpu2 20 0 0 0 0 0 0\nintr 1\n";
+        let ms = Duration::from_millis;
+        let busy = parse_cpu_busy(text).unwrap();
+        assert_eq!((busy.all, busy.by_cpu), (ms(300), vec![ms(200), ms(0), ms(200)]));
+        let dir = tempfile::tempdir().unwrap();
+        let cpus = (0..500).map(|cpu| format!("cpu{cpu} {cpu} 0 0 0 0 0 0 0 0 0\n"));
+        let interrupts = "7 ".repeat(9000);
+        let text =
+            format!("cpu  9 0 0 0 0 0 0 0 0 0\n{}intr {interrupts}\n", cpus.collect::<String>());
+        fs::write(dir.path().join("stat"), text).unwrap();
+        let mut file = StatFile::new(dir.path());
+        for _ in 0..2 {
+            let busy = file.read().unwrap();
+            assert_eq!((busy.by_cpu.len(), busy.by_cpu[499]), (500, ms(4990)));
+        }
+        assert!(file.buffer.len() <= 32 * 1024, "interrupts are not read");
     }
 }

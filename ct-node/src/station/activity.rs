@@ -10,7 +10,7 @@ use ct_core::config::Config;
 use ct_core::job::{ActivitySource, Job};
 use ct_core::sampler::Sampler;
 use ct_core::source::cgroup::{self, CpuReading};
-use ct_core::source::cpus::{CpuSet, Packages, read_busy};
+use ct_core::source::cpus::{CpuSet, Packages};
 use ct_core::source::procfs::read_topology;
 use ct_core::source::{Device, ReadError};
 
@@ -95,9 +95,9 @@ impl Activities {
         self.system_by_package.clone()
     }
 
-    /// Reads how busy each CPU was since the last time.
-    fn read_cpus(&mut self, procfs: &Path) {
-        let now = read_busy(procfs).ok();
+    /// Takes how long each CPU was busy since boot; none where that is not known.
+    fn take_cpus(&mut self, now: &[Duration]) {
+        let now = (!now.is_empty()).then(|| now.to_vec());
         let since = |(now, before): (&Duration, &Duration)| now.saturating_sub(*before);
         self.busy = self
             .seen
@@ -232,7 +232,7 @@ impl Station {
     /// Reads the CPU time of every job; returns the system's where the node's is known.
     pub(super) fn read_activity(&mut self, node_busy: Option<Duration>) -> Option<Duration> {
         // A job's CPU time may be out of reach at any time, and then that of its CPUs is wanted.
-        self.activities.read_cpus(&self.config.path.procfs);
+        self.activities.take_cpus(self.sampler.cpu_busy());
         self.activities.count_claims();
         let mut earlier = std::mem::take(&mut self.activities.jobs);
         let mut jobs = BTreeMap::new();
