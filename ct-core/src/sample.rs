@@ -8,6 +8,7 @@ use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::attribution::apportion;
+use crate::source::procfs::CpuBusy;
 use crate::units::Microjoules;
 
 /// An instant by both clocks: durations come from the monotonic one, labels from the other.
@@ -47,8 +48,8 @@ pub struct Interval {
     pub end: Moment,
     /// Energy by device, in the sampler's order of devices.
     pub devices: Vec<DeviceEnergy>,
-    /// CPU time of all CPUs of the node that was not idle; `None` where unknown.
-    pub busy: Option<Duration>,
+    /// How long the CPUs of the node were busy in it; `None` where unknown.
+    pub busy: Option<CpuBusy>,
 }
 
 impl Interval {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Config, Policy};
 use crate::energy::Component;
 use crate::sample::{DeviceEnergy, Interval, Moment};
-use crate::source::procfs::{StatFile, read_node_cpu};
+use crate::source::procfs::{CpuBusy, StatFile, read_node_cpu};
 use crate::source::{Device, GpuProcess, Partition, ReadError, Source};
 use health::{Reading, Step, Track, longest_gap, timestamp};
 use rest::Rest;
@@ -55,8 +55,6 @@ pub struct Sampler {
     rest: Rest,
     /// Where the node's CPU time is, if a split needs it.
     stat: Option<StatFile>,
-    /// Busy time of each CPU since boot, at the last sample.
-    cpu_busy: Vec<Duration>,
     last: Option<Last>,
     n_cpus: u32,
     problems: BTreeSet<String>,
@@ -66,10 +64,9 @@ pub struct Sampler {
 }
 
 /// The last sample, but for the counters.
-#[derive(Clone, Copy)]
 struct Last {
     at: Moment,
-    busy: Option<Duration>,
+    busy: Option<CpuBusy>,
 }
 
 impl Sampler {
@@ -83,7 +80,6 @@ impl Sampler {
             devices,
             rest: Rest::default(),
             stat: Some(StatFile::new(procfs)),
-            cpu_busy: Vec::new(),
             last: None,
             n_cpus: read_node_cpu(procfs).map_or(1, |c| c.n_cpus.max(1)),
             problems: BTreeSet::new(),
@@ -133,12 +129,6 @@ impl Sampler {
         self.tracks.iter().zip(&self.devices).filter_map(of).chain(busy)
     }
 
-    /// How long each CPU was busy since boot, at the last sample, by its number; empty where that is
-    /// not known. Resolution 10 ms; idle, waiting and stolen time are not busy.
-    pub fn cpu_busy(&self) -> &[Duration] {
-        &self.cpu_busy
-    }
-
     /// When the last sample was taken.
     pub fn last_at(&self) -> Option<Moment> {
         self.last.as_ref().map(|l| l.at)
@@ -169,14 +159,14 @@ impl Sampler {
         let last = self.last.take();
         let busy = self.read_busy(at);
         let steps = self.take(readings, last.as_ref().map(|l| l.at), at);
-        self.last = Some(Last { at, busy: busy.or(last.and_then(|l| l.busy)) });
-        let last = last?;
-        Some(Interval {
-            start: last.at,
-            end: at,
-            devices: self.energies(&steps, last.at, at),
-            busy: last.busy.zip(busy).map(|(a, b)| b.saturating_sub(a)),
-        })
+        let Some(last) = last else {
+            self.last = Some(Last { at, busy });
+            return None;
+        };
+        let since_last = last.busy.as_ref().zip(busy.as_ref()).map(|(a, b)| b.since(a));
+        self.last = Some(Last { at, busy: busy.or(last.busy) });
+        let devices = self.energies(&steps, last.at, at);
+        Some(Interval { start: last.at, end: at, devices, busy: since_last })
     }
 
     /// Reads every source, in their order. Those that take their time are asked first, all of them,
@@ -223,8 +213,7 @@ impl Sampler {
         energies
     }
 
-    fn read_busy(&mut self, at: Moment) -> Option<Duration> {
-        self.cpu_busy.clear();
+    fn read_busy(&mut self, at: Moment) -> Option<CpuBusy> {
         match self.stat.as_mut()?.read() {
             Ok(busy) => {
                 if let Some((since, reason)) = self.busy_outage.take() {
@@ -232,8 +221,7 @@ impl Sampler {
                     let what = "the system's CPU time is not known";
                     self.failures.push(format!("{reason}; {what} from {since} to {until}"));
                 }
-                self.cpu_busy = busy.by_cpu;
-                Some(busy.all)
+                Some(busy)
             }
             Err(e) => {
                 self.busy_outage.get_or_insert_with(|| (at, e.to_string()));

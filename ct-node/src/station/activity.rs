@@ -11,7 +11,7 @@ use ct_core::job::{ActivitySource, Job};
 use ct_core::sampler::Sampler;
 use ct_core::source::cgroup::{self, CpuReading};
 use ct_core::source::cpus::{CpuSet, Packages};
-use ct_core::source::procfs::read_topology;
+use ct_core::source::procfs::{CpuBusy, read_topology};
 use ct_core::source::{Device, ReadError};
 
 use super::Station;
@@ -49,8 +49,7 @@ pub(super) struct Activities {
     /// Packages of the CPUs, where some meter counts a package by itself and there are several.
     packages: Packages,
     n_threads: u32,
-    /// Busy time of each CPU since boot, and since the sample before.
-    seen: Option<Vec<Duration>>,
+    /// Busy time of each CPU since the sample before; `None` where it is not known.
     busy: Option<Vec<Duration>>,
     system: SystemTime,
     by_package: Vec<SystemTime>,
@@ -93,18 +92,6 @@ impl Activities {
 
     pub(super) fn system_by_package(&self) -> Vec<(u32, Duration)> {
         self.system_by_package.clone()
-    }
-
-    /// Takes how long each CPU was busy since boot; none where that is not known.
-    fn take_cpus(&mut self, now: &[Duration]) {
-        let now = (!now.is_empty()).then(|| now.to_vec());
-        let since = |(now, before): (&Duration, &Duration)| now.saturating_sub(*before);
-        self.busy = self
-            .seen
-            .as_ref()
-            .zip(now.as_ref())
-            .map(|(before, now)| now.iter().zip(before).map(since).collect());
-        self.seen = now;
     }
 
     fn busy_of(&self, cpu: u32) -> Duration {
@@ -230,9 +217,10 @@ impl Activities {
 
 impl Station {
     /// Reads the CPU time of every job; returns the system's where the node's is known.
-    pub(super) fn read_activity(&mut self, node_busy: Option<Duration>) -> Option<Duration> {
+    pub(super) fn read_activity(&mut self, node: Option<&CpuBusy>) -> Option<Duration> {
         // A job's CPU time may be out of reach at any time, and then that of its CPUs is wanted.
-        self.activities.take_cpus(self.sampler.cpu_busy());
+        let by_cpu = node.map(|busy| busy.by_cpu.clone());
+        self.activities.busy = by_cpu.filter(|by_cpu| !by_cpu.is_empty());
         self.activities.count_claims();
         let mut earlier = std::mem::take(&mut self.activities.jobs);
         let mut jobs = BTreeMap::new();
@@ -247,7 +235,7 @@ impl Station {
         }
         self.activities.jobs = jobs;
         self.activities.advance_packages();
-        node_busy.map(|node| self.activities.system.advance(node, total))
+        node.map(|busy| self.activities.system.advance(busy.all, total))
     }
 
     pub(super) fn holding(&self, job: &Job) -> Holding {

@@ -74,7 +74,7 @@ impl Station {
 
     pub(super) fn charge(&mut self, interval: &Interval) {
         let is_gap = std::mem::take(&mut self.is_resumed);
-        let system_cpu_time = self.read_activity(interval.busy);
+        let system_cpu_time = self.read_activity(interval.busy.as_ref());
         let mut situation = self.situation(interval, system_cpu_time);
         if !is_gap {
             self.learn_idle_power(interval, &situation);

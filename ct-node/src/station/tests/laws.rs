@@ -10,6 +10,7 @@ use ct_core::energy::ByComponent;
 use ct_core::record::NodeRecord;
 use ct_core::sample::{DeviceEnergy, Interval, Moment};
 use ct_core::slurm::CgroupPaths;
+use ct_core::source::procfs::CpuBusy;
 use ct_core::units::Microjoules;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -126,7 +127,6 @@ impl Life {
         self.at.since_boot += duration;
         self.at.wall += duration;
         self.used_us += step.used_us;
-        write_stat(&self.root, self.used_us);
         for id in self.station.jobs.keys() {
             let path = self.root.join(format!("job_{id}/cpu.stat"));
             if path.exists() {
@@ -139,7 +139,9 @@ impl Life {
             self.counters[index] = (self.counters[index] + step.drawn_uj[index]) % MODULUS;
             devices.push(self.read_device(index, step.silent == Some(index)));
         }
-        let busy = Some(Duration::from_micros(step.used_us));
+        // Two CPUs, of which the first is busy twice as long as the second.
+        let by_cpu = [2, 1].map(|n| Duration::from_micros(step.used_us * n / 3)).to_vec();
+        let busy = Some(CpuBusy { all: Duration::from_micros(step.used_us), by_cpu });
         let interval = Interval { start, end: self.at, devices, busy };
         self.station.charge(&interval);
         self.lines.append(self.station.lines_mut());
@@ -258,6 +260,9 @@ fn check(life: &Life) {
     assert_eq!(each, each_of_jobs);
 }
 
+/// `/proc/stat` of two CPUs that do nothing by themselves.
+const STAT: &str = "cpu  0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0\ncpu1 0 0 0 0 0 0 0 0\n";
+
 #[test]
 fn every_hour_of_every_life_sums_to_the_meters() {
     // Control groups and /proc/stat, in memory where that is possible; one life after another.
@@ -269,7 +274,7 @@ fn every_hour_of_every_life_sums_to_the_meters() {
     let config =
         ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() };
     let result = TestRunner::new(config).run(&life, |(steps, policy, idle_w)| {
-        write_stat(root.path(), 0);
+        fs::write(root.path().join("stat"), STAT).unwrap();
         let mut life = Life::new(root.path(), sysfs.path(), policy, idle_w);
         for step in &steps {
             life.run(step);
@@ -280,14 +285,6 @@ fn every_hour_of_every_life_sums_to_the_meters() {
         Ok(())
     });
     result.unwrap_or_else(|e| panic!("{e}"));
-}
-
-/// Two CPUs, of which the first is busy twice as long as the second.
-fn write_stat(root: &Path, used_us: u64) {
-    let line = |name: &str, us: u64| format!("{name} {} 0 0 0 0 0 0 0\n", us / 10_000);
-    let (first, second) = (used_us * 2 / 3, used_us / 3);
-    let text = line("cpu ", used_us) + &line("cpu0", first) + &line("cpu1", second);
-    fs::write(root.join("stat"), text).unwrap();
 }
 
 /// The topology of a machine with two packages.

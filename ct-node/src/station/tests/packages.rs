@@ -1,10 +1,9 @@
 //! Shared nodes: two packages, cpusets, jobs that come and go, idle power.
 
-use std::path::Path;
-
 use ct_core::record::NodeRecord;
 use ct_core::sample::{DeviceEnergy, Interval};
 use ct_core::slurm::CgroupPaths;
+use ct_core::source::procfs::CpuBusy;
 use ct_core::units::Microjoules;
 
 use super::*;
@@ -31,21 +30,19 @@ impl Machine {
             fs::write(topology.join("physical_package_id"), (cpu / 2).to_string()).unwrap();
             fs::write(topology.join("core_id"), cpu.to_string()).unwrap();
         }
+        fs::create_dir_all(dir.path().join("proc")).unwrap();
+        let cpus: String = (0..4).map(|cpu| format!("cpu{cpu} 0 0 0 0 0 0 0 0\n")).collect();
+        fs::write(dir.path().join("proc/stat"), format!("cpu  0 0 0 0 0 0 0 0\n{cpus}")).unwrap();
         let mut config = Config::default();
         config.path.procfs = dir.path().join("proc");
         config.path.sysfs = dir.path().join("sys");
         config.path.cgroupfs = dir.path().join("cgroup");
         config.attribution.idle_w.cpu = idle_w;
-        let busy_ms = [0; 4];
-        write_stat(dir.path(), &busy_ms);
         let gpu = Device::new(Component::Gpu, "gpu", "GPU-1", "nvml-energy");
         let source = Box::new(Silent(vec![package(0), package(1), gpu]));
         let sampler = Sampler::new(vec![source], &config.path.procfs);
         let station = Station::new(config, "n1".to_owned(), sampler);
-        let mut machine = Self { station, dir, busy_ms };
-        // The first reading of the CPUs has nothing to be compared with.
-        machine.interval(0, [0, 0, 0]);
-        machine
+        Self { station, dir, busy_ms: [0; 4] }
     }
 
     /// A job of v1 with this cpuset, and with or without a cpuacct group.
@@ -78,11 +75,9 @@ impl Machine {
         self.write(&format!("cpuacct/job_{id}/cpuacct.usage"), &(sum * 1_000_000).to_string());
     }
 
+    /// Sets how long each CPU is busy in the next interval, in milliseconds.
     fn busy(&mut self, ms: [u64; 4]) {
-        for (all, more) in self.busy_ms.iter_mut().zip(ms) {
-            *all += more;
-        }
-        write_stat(self.dir.path(), &self.busy_ms);
+        self.busy_ms = ms;
     }
 
     /// An interval of so many seconds in which the devices drew so many joules.
@@ -96,7 +91,8 @@ impl Machine {
             span: Duration::from_secs(seconds),
         };
         let devices = joules.map(device).to_vec();
-        let busy = Some(Duration::from_millis(self.busy_ms.iter().sum()));
+        let by_cpu = std::mem::take(&mut self.busy_ms).map(Duration::from_millis).to_vec();
+        let busy = Some(CpuBusy { all: by_cpu.iter().sum(), by_cpu });
         self.station.charge(&Interval { start, end, devices, busy });
     }
 
@@ -108,15 +104,6 @@ impl Machine {
         self.station.close_line();
         self.station.lines_mut().pop().unwrap()
     }
-}
-
-fn write_stat(dir: &Path, busy_ms: &[u64; 4]) {
-    let mut text = format!("cpu  {} 0 0 0 0 0 0 0\n", busy_ms.iter().sum::<u64>() / 10);
-    for (cpu, ms) in busy_ms.iter().enumerate() {
-        text.push_str(&format!("cpu{cpu} {} 0 0 0 0 0 0 0\n", ms / 10));
-    }
-    fs::create_dir_all(dir.join("proc")).unwrap();
-    fs::write(dir.join("proc/stat"), text).unwrap();
 }
 
 #[test]
