@@ -10,7 +10,7 @@ mod sections;
 
 pub use carbon::{Carbon, Fetch, Provider};
 pub use sections::{
-    Attribution, IdleWatts, Ledger, Limits, Node, Paths, Policy, Power, Switch, Track,
+    Attribution, IdleWatts, Ledger, Limits, Node, Paths, Policy, Power, Switch, Track, YesNo,
 };
 
 use std::fs;
@@ -191,7 +191,10 @@ mod tests {
             cgroupfs = "/c"
             [track]
             default = "on"
-            allow_stop = false
+            allow_stop = true
+            stop_grace_s = 5
+            confirm_timeout_s = 60
+            confirm_default = "n"
             options = { update_interval = 5, log_dir = "x" }
             limits = { update_interval_min_s = 1 }
             [attribution]
@@ -224,6 +227,7 @@ mod tests {
         .for_node("n1", "h1");
         assert_eq!(config.node.run_dir, Path::new("/run/ct/n1"));
         assert_eq!(config.track.options().unwrap().get("update_interval"), Some("5"));
+        assert_eq!(config.track.confirm_default, YesNo::N);
         assert_eq!(config.attribution.policy, Policy::Allocated);
         assert_eq!(config.carbon.intensity_g_per_kwh, Some(143.3));
         assert_eq!(config.carbon.series_file.as_deref(), Some(Path::new("/x/n1.csv")));
@@ -258,6 +262,8 @@ mod tests {
                 "[carbon]\nzone = \"GB-18\"\nseries_file = \"/x\"\n[carbon.fetch]\nprovider = \"carbonintensity\"",
                 &["carbon.zone is \"GB-18\"", "GB-1 to GB-17"],
             ),
+            ("[track]\nconfirm_timeout_s = -1", &["track.confirm_timeout_s is -1", "at least 0"]),
+            ("[track]\nconfirm_default = \"x\"", &["line 2"]),
             ("[carbon]\nintensity_g_per_kwh = -1", &["carbon.intensity_g_per_kwh is -1"]),
             ("[", &["line 1"]),
         ] {

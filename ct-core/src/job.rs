@@ -4,13 +4,18 @@
 //! logs, text for the job's output, and at last a [`crate::record::Record`]. A value that can be
 //! written down at any time and taken up again.
 
+mod budget;
+mod confirm;
 mod epochs;
 mod facts;
+mod outlook;
+mod pattern;
 mod pricing;
 mod record;
 mod report;
 mod simulated;
 
+pub use confirm::Confirmation;
 pub use epochs::{Epoch, EpochError};
 pub use facts::merge;
 
@@ -27,7 +32,7 @@ use crate::energy::{ByComponent, JobEnergy};
 use crate::log::writer::LogText;
 use crate::option::Settings;
 use crate::protocol::JobFacts;
-use crate::record::{GpuShare, Prediction};
+use crate::record::{BudgetUse, GpuShare, Prediction};
 use crate::sample::Moment;
 use crate::slurm::CgroupPaths;
 use crate::source::Device;
@@ -116,8 +121,8 @@ pub struct Job {
     pub cpuset_share: Option<f64>,
     /// slurmstepds of its steps, as far as they told.
     pub stepd_pids: BTreeSet<u32>,
-    /// The srun step that is the running epoch, with `epoch_by:step`.
-    pub step_epoch: Option<String>,
+    /// The srun step that is the running epoch, with `epoch_by:step`, and its slurmstepd.
+    pub step_epoch: Option<(String, u32)>,
     /// GPUs it holds.
     pub gpus: Vec<GpuShare>,
     /// Energy charged to it.
@@ -136,6 +141,12 @@ pub struct Job {
     pub has_batch_step: bool,
     /// What is degraded or left out for this job alone.
     pub warnings: BTreeSet<String>,
+    /// When its time limit ends it, where that is known.
+    #[serde(default)]
+    pub limit_at: Option<DateTime<Utc>>,
+    /// Whether its output is read for lines that begin an epoch.
+    #[serde(skip)]
+    pub is_output_read: bool,
     gpu_unused: Microjoules,
     covered: Duration,
     epochs: EpochBook,
@@ -144,6 +155,19 @@ pub struct Job {
     /// The hour whose live intensity is in the log.
     #[serde(default)]
     logged_hour: Option<DateTime<Utc>>,
+    /// Text for the job's output, until somebody comes who prints it.
+    #[serde(default)]
+    unsaid: String,
+    #[serde(default)]
+    confirmation: Option<Confirmation>,
+    #[serde(default)]
+    budget: Option<BudgetUse>,
+    /// When it was to be ended.
+    #[serde(default)]
+    end_wanted: Option<Moment>,
+    /// What tells the running epoch from the next, with `epoch_by:pattern`.
+    #[serde(default)]
+    epoch_label: Option<String>,
 }
 
 impl Job {
@@ -171,12 +195,19 @@ impl Job {
             is_first_node: true,
             has_batch_step: false,
             warnings: BTreeSet::new(),
+            limit_at: None,
+            is_output_read: false,
             gpu_unused: Microjoules::ZERO,
             covered: Duration::ZERO,
             epochs: EpochBook::default(),
             is_log_begun: false,
             is_log_closed: false,
             logged_hour: None,
+            unsaid: String::new(),
+            confirmation: None,
+            budget: None,
+            end_wanted: None,
+            epoch_label: None,
         }
     }
 
@@ -230,8 +261,10 @@ impl Job {
         let duration = at.since(&open.at);
         let energy = self.shown(energy, duration);
         let epoch = Epoch { duration, energy, end: at.wall };
-        self.epochs.complete(epoch);
-        let text = self.report_epoch(at, context);
+        let footprint = self.priced(context.factors).of_epoch(&epoch);
+        self.epochs.complete(epoch, footprint);
+        let text = self.report_epoch(at, epoch, context);
+        self.check_budget(at, context);
         Ok(self.unless_unseen(text))
     }
 
@@ -251,9 +284,19 @@ impl Job {
         String::new()
     }
 
-    /// Epochs completed.
+    /// The running epoch comes to nothing: nobody knows when it ended.
+    pub fn abandon_epoch(&mut self) {
+        self.epochs.abandon();
+    }
+
+    /// Epochs completed, the first 10,000 of them.
     pub fn epochs(&self) -> &[Epoch] {
-        self.epochs.done()
+        self.epochs.listed()
+    }
+
+    /// Number of epochs completed.
+    pub fn n_epochs(&self) -> u32 {
+        self.epochs.n()
     }
 
     /// Whether an epoch is open.
@@ -278,6 +321,23 @@ impl Job {
     /// Time since its start.
     pub fn elapsed(&self) -> Duration {
         self.last.since(&self.start)
+    }
+}
+
+/// Longest text that waits to be printed, in bytes: a reply of ct-noded holds it.
+const MOST_UNSAID: usize = 16 * 1024;
+
+impl Job {
+    /// Keeps text for the job's output until somebody comes who prints it.
+    fn say_later(&mut self, text: &str) {
+        if self.unsaid.len() + text.len() <= MOST_UNSAID {
+            self.unsaid.push_str(text);
+        }
+    }
+
+    /// Text for the job's output that nobody has printed yet.
+    pub fn take_unsaid(&mut self) -> String {
+        std::mem::take(&mut self.unsaid)
     }
 }
 

@@ -4,12 +4,16 @@
 //! [`Choice`] or an error that names key, value and what is allowed goes out. What the keys mean
 //! is decided elsewhere; [`Settings`] are the values with every default filled in.
 
+mod budget;
 mod keys;
+mod pattern;
 mod settings;
 mod simulated;
 mod split;
 
+pub use budget::{Budget, OnBudget};
 pub use keys::{KEYS, KeySpec, help_text};
+pub use pattern::DEFAULT_PATTERN;
 pub use settings::{Components, EpochBy, Settings};
 pub use simulated::Simulated;
 
@@ -43,6 +47,11 @@ impl OptionSet {
         self.pairs.iter().rev().find(|(k, _)| k.name == key).map(|(_, v)| v.as_str())
     }
 
+    /// Names of the keys that were set, in the order given.
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> {
+        self.pairs.iter().map(|(k, _)| k.name)
+    }
+
     /// Adds `later`, whose values win.
     pub fn extend(&mut self, later: &Self) {
         self.pairs.extend(later.pairs.iter().cloned());
@@ -62,6 +71,42 @@ impl OptionSet {
         }
         self.pairs.push((spec, value.to_owned()));
         Ok(())
+    }
+
+    /// Checks what one text asks for as a whole, and fills in the defaults.
+    ///
+    /// What the site set is not looked at: beside its keys the job's win.
+    ///
+    /// # Errors
+    ///
+    /// [`OptionError`] for keys that exclude each other.
+    pub fn check(&self) -> Result<Settings, OptionError> {
+        let epoch_by = self.get("epoch_by");
+        let is_by_mark = !matches!(epoch_by, Some("step" | "pattern"));
+        if let (Some(pattern), Some("mark" | "step")) = (self.get("epoch_pattern"), epoch_by) {
+            let other = if is_by_mark { "epoch_by:mark" } else { "epoch_by:step" };
+            let value = shorten(pattern);
+            let expected = "epoch_by:pattern, or no epoch_pattern";
+            return Err(OptionError::Clash { key: "epoch_pattern", value, other, expected });
+        }
+        let settings = Settings::resolve(self)?;
+        if settings.stop_and_confirm && settings.epoch_by != EpochBy::Mark {
+            let other = if is_by_mark { "epoch_pattern" } else { "epoch_by:step or pattern" };
+            let expected = "epoch_by:mark: only \"ct-track epoch end\" can hold the program";
+            let (key, value) = ("stop_and_confirm", "true".to_owned());
+            return Err(OptionError::Clash { key, value, other, expected });
+        }
+        Ok(settings)
+    }
+
+    /// The keys as an option text, which [`parse`] reads as this set.
+    pub fn to_text(&self) -> String {
+        let escape = |value: &str| {
+            let escaped = value.replace('\\', "\\\\").replace(',', "\\,");
+            escaped.replace(':', "\\:")
+        };
+        let pair = |(key, value): &(&KeySpec, String)| format!("{}:{}", key.name, escape(value));
+        self.pairs.iter().map(pair).collect::<Vec<_>>().join(",")
     }
 }
 
@@ -112,6 +157,18 @@ pub enum OptionError {
         key: &'static str,
         /// The key that lacks.
         missing: &'static str,
+    },
+    /// Two keys that exclude each other.
+    #[error("{key} is {value:?} beside {other:?}, expected {expected}")]
+    Clash {
+        /// The key.
+        key: &'static str,
+        /// Its value, shortened.
+        value: String,
+        /// The key it clashes with, and its value.
+        other: &'static str,
+        /// What is allowed.
+        expected: &'static str,
     },
     /// A text or value that is too long.
     #[error("{what} is {len} bytes long, expected at most {max}: {start:?}…")]
@@ -201,7 +258,7 @@ pub fn parse(text: &str) -> Result<Choice, OptionError> {
     if text.len() > MAX_OPTION_LEN {
         return Err(too_long("the option", text, MAX_OPTION_LEN));
     }
-    Settings::resolve(&set)?;
+    set.check()?;
     Ok(Choice::On(set))
 }
 
@@ -253,6 +310,15 @@ mod tests {
             ("log_dir:a\u{1b}[31m", &["log_dir is \"a\\u{1b}[31m\"", "control characters"]),
             ("log_file_prefix:a/b", &["log_file_prefix is \"a/b\"", "without \"/\""]),
             ("on_budget:kill", &["on_budget is \"kill\"", "warn"]),
+            ("max_energy:NaN", &["max_energy is \"NaN\"", "kWh above 0"]),
+            ("max_energy:-1", &["max_energy is \"-1\"", "kWh above 0"]),
+            ("max_energy:inf", &["max_energy is \"inf\"", "at most 1000000000"]),
+            ("max_co2:1e12", &["max_co2 is \"1e12\"", "at most 1000000000"]),
+            ("max_co2:0", &["max_co2 is \"0\"", "grams above 0"]),
+            ("epoch_pattern:Epoch (", &["epoch_pattern is \"Epoch (\"", "closing )"]),
+            ("epoch_by:step,epoch_pattern:E", &["epoch_pattern is \"E\" beside", "epoch_by:step"]),
+            ("epoch_by:step,stop_and_confirm:true", &["stop_and_confirm is", "epoch_by:mark"]),
+            ("epoch_pattern:E,stop_and_confirm:true", &["stop_and_confirm is", "epoch_by:mark"]),
         ] {
             let message = refusal(text);
             for part in parts {
@@ -261,6 +327,13 @@ mod tests {
         }
         let long = refusal(&format!("log_dir:{}", "x".repeat(10_000)));
         assert!(long.contains("log_dir is 10000 bytes long") && long.len() < 200, "{long}");
+    }
+
+    #[test]
+    fn a_set_comes_back_from_its_text() {
+        let set = on(r"epochs:100,epoch_pattern:\\w\: a\,b \d+,components:gpu,cpu,max_co2:none");
+        assert_eq!(set.get("epoch_pattern"), Some(r"\w: a,b \d+"));
+        assert_eq!(on(&set.to_text()), set);
     }
 
     #[test]

@@ -5,14 +5,18 @@
 //! SCM_RIGHTS. Requests are parsed strictly: an unknown field or operation is an error reply. The
 //! peer's credentials, not the message, say who is asking; this module knows only the form.
 
+mod confirm;
 mod job;
 mod status;
 
+pub use confirm::{Confirm, ConfirmState};
 pub use job::{JobEnd, JobFacts, OpenLogs, StepFacts};
 pub use status::JobStatus;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::config::YesNo;
 
 /// Version of the protocol, the field `v`.
 pub const VERSION: u32 = 1;
@@ -72,6 +76,31 @@ pub enum Request {
         /// Its job.
         job_id: u32,
     },
+    /// The job's output file, opened for reading by its user; its handle comes along. The job's user
+    /// only.
+    Output {
+        /// The job.
+        job_id: u32,
+    },
+    /// Keys that the program itself sets, where the job's option does not. The job's user.
+    Declare {
+        /// Its job.
+        job_id: u32,
+        /// The keys in the option's grammar, such as `epochs:100`.
+        option: String,
+    },
+    /// The answer to a question of `epoch_end`. The job's user, and nobody else.
+    Confirm {
+        /// Its job.
+        job_id: u32,
+        /// Whether it goes on.
+        answer: YesNo,
+    },
+    /// Has the question been answered? The job's user.
+    Confirmation {
+        /// Its job.
+        job_id: u32,
+    },
     /// How does the job stand? The job's user, or root.
     Status {
         /// The job.
@@ -104,6 +133,9 @@ pub enum Reply {
         tracked: bool,
         /// The log files that are wanted from this step's user, if any are.
         open_logs: Option<OpenLogs>,
+        /// Whether a handle of the step's output file is wanted.
+        #[serde(default, skip_serializing_if = "is_false")]
+        wants_output: bool,
     },
     /// Text for the job's output; empty where there is nothing to say.
     Text {
@@ -112,9 +144,26 @@ pub enum Reply {
         /// Whether the log handles were lost (a restart) and should be passed again.
         #[serde(default)]
         need_logs: bool,
+        /// The question that is to be answered before the program goes on, and how it stands.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confirm: Option<Confirm>,
+        /// Whether the asker, as the job's owner, is to end the job.
+        #[serde(default, skip_serializing_if = "is_false")]
+        end: bool,
     },
     /// Answer to `status`.
     Status(Box<JobStatus>),
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl Reply {
+    /// Text and nothing else.
+    pub fn text(text: String) -> Self {
+        Self::Text { text, need_logs: false, confirm: None, end: false }
+    }
 }
 
 /// Why a message was not understood.
@@ -199,12 +248,13 @@ mod tests {
                 step: StepFacts { name: "batch".to_owned(), ..Default::default() },
             },
             Request::EpochEnd { job_id: 1 },
+            Request::Confirm { job_id: 1, answer: YesNo::N },
         ] {
             let line = to_line(&request).unwrap();
             assert!(line.ends_with("}\n") && line.contains("\"v\":1"), "{line}");
             assert_eq!(parse_request(line.as_bytes()).unwrap(), request);
         }
-        let reply = Reply::Text { text: "a\nb\n".to_owned(), need_logs: false };
+        let reply = Reply::text("a\nb\n".to_owned());
         assert_eq!(parse_reply(to_line(&reply).unwrap().as_bytes()).unwrap(), reply);
     }
 
@@ -218,6 +268,7 @@ mod tests {
             (r#"{"v":1,"op":"shutdown"}"#, "not understood"),
             (r#"{"v":1,"op":"status","job_id":-1}"#, "not understood"),
             (r#"{"v":1,"op":"status","job_id":1,"uid":0}"#, "not understood"),
+            (r#"{"v":1,"op":"confirm","job_id":1,"answer":"maybe"}"#, "not understood"),
         ] {
             let message = parse_request(line.as_bytes()).unwrap_err().to_string();
             assert!(message.contains(reason), "{line}: {message}");

@@ -102,6 +102,10 @@ pub struct Record {
     pub embodied_g: Option<f64>,
     /// Water in litres, where the site gave a factor.
     pub water_l: Option<f64>,
+    /// What the job was allowed to draw, and what came of it; only where a budget was set, and on the
+    /// first node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetUse>,
     /// Epochs; `None` where none were declared or marked.
     pub epochs: Option<Epochs>,
     /// The last prediction.
@@ -186,15 +190,35 @@ pub struct Epochs {
     pub declared: Option<u32>,
     /// Epochs that were completed.
     pub done: u32,
-    /// Energy of each, in joules, all components.
+    /// Energy of each, in joules, all components; of the first 10,000.
     pub energy_j: Vec<Microjoules>,
-    /// Duration of each, in seconds.
+    /// Duration of each, in seconds; of the first 10,000.
     pub duration_s: Vec<f64>,
+    /// Energy of all of them in joules, where there are more than are listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_energy_j: Option<Microjoules>,
+    /// Duration of all of them in seconds, where there are more than are listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_duration_s: Option<f64>,
 }
 
-/// The whole job as predicted from its first epochs.
+/// What a prediction rests on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PredictedBy {
+    /// The epochs that were completed.
+    #[default]
+    Epochs,
+    /// The mean power so far, up to the job's time limit.
+    TimeLimit,
+}
+
+/// The whole job as predicted from its epochs, or from its power up to its time limit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
+    /// What it rests on.
+    #[serde(default)]
+    pub by: PredictedBy,
     /// When it was made, UTC.
     #[serde(with = "timestamp")]
     pub at: DateTime<Utc>,
@@ -208,6 +232,66 @@ pub struct Prediction {
     pub energy_j: f64,
     /// Predicted footprint in gCO2e, with PUE.
     pub co2e_g: f64,
+    /// Lower end of the 95 % interval of the energy in joules; from two epochs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_j_low: Option<f64>,
+    /// Upper end of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_j_high: Option<f64>,
+    /// Lower end of the 95 % interval of the footprint in gCO2e, by the energy alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub co2e_g_low: Option<f64>,
+    /// Upper end of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub co2e_g_high: Option<f64>,
+}
+
+/// Whether it was a prediction or what was drawn that passed a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PassedBy {
+    /// A prediction.
+    Prediction,
+    /// What was drawn.
+    Actual,
+}
+
+/// What was done about a budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BudgetAction {
+    /// Nothing.
+    #[default]
+    None,
+    /// It was said, in the logs and the job's output.
+    Warned,
+    /// The job's own ct-track is to end it at its next mark.
+    Asked,
+    /// The job's processes were sent SIGTERM, or its owner's ct-track called scancel.
+    Terminated,
+    /// What was left of them was sent SIGKILL.
+    Killed,
+}
+
+/// A job's budget and what came of it. Energies include the PUE, as the blocks do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BudgetUse {
+    /// Energy allowed, in kWh.
+    pub max_energy_kwh: Option<f64>,
+    /// Footprint allowed, in gCO2e.
+    pub max_co2_g: Option<f64>,
+    /// `warn` or `stop`.
+    pub on_budget: crate::option::OnBudget,
+    /// When it was first passed.
+    #[serde(default, with = "timestamp::option")]
+    pub passed_at: Option<DateTime<Utc>>,
+    /// By what it was first passed.
+    pub by: Option<PassedBy>,
+    /// When what was drawn passed it.
+    #[serde(default, with = "timestamp::option")]
+    pub exceeded_at: Option<DateTime<Utc>>,
+    /// What was done.
+    pub action: BudgetAction,
 }
 
 /// Sum over the nodes of a job, as its first node saw it when it wrote its record.
@@ -324,5 +408,37 @@ pub mod timestamp {
             de::Error::custom(format_args!("time is {text:?}, expected RFC 3339: {e}"))
         })?;
         Ok(at.with_timezone(&Utc))
+    }
+
+    /// The same for an instant that may not have come.
+    pub mod option {
+        use chrono::{DateTime, Utc};
+        use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+        #[derive(Serialize, Deserialize)]
+        struct At(#[serde(with = "super")] DateTime<Utc>);
+
+        /// Writes the instant, or null.
+        ///
+        /// # Errors
+        ///
+        /// Those of the serializer.
+        pub fn serialize<S: Serializer>(
+            at: &Option<DateTime<Utc>>,
+            s: S,
+        ) -> Result<S::Ok, S::Error> {
+            at.map(At).serialize(s)
+        }
+
+        /// Reads any RFC 3339 instant, or null.
+        ///
+        /// # Errors
+        ///
+        /// What is no RFC 3339 instant.
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            d: D,
+        ) -> Result<Option<DateTime<Utc>>, D::Error> {
+            Ok(Option::<At>::deserialize(d)?.map(|at| at.0))
+        }
     }
 }

@@ -3,10 +3,14 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use ct_core::config::YesNo;
 use ct_core::job::Job;
-use ct_core::protocol::{JobStatus, Reply, Request};
+use ct_core::option::EpochBy;
+use ct_core::protocol::{ConfirmState, JobStatus, Reply, Request};
+use ct_core::sampler::now;
 
 use crate::log_files::LogFiles;
+use crate::outputs::{self, Outputs};
 use crate::station::Station;
 
 /// Age of a sample that is fresh enough for a status.
@@ -27,6 +31,8 @@ pub struct Desk<'a> {
     pub station: &'a mut Station,
     /// Open log files.
     pub logs: &'a mut LogFiles,
+    /// Output files that are read for epochs.
+    pub outputs: &'a mut Outputs,
     /// Uid that may start and end jobs, beside root.
     pub owner: u32,
 }
@@ -64,42 +70,57 @@ impl Desk<'_> {
                 let job_id = facts.job_id;
                 self.station.job_start(*facts);
                 // Only a step knows all that the names of the logs are made of.
-                Ok(Reply::Started { tracked: self.is_tracked(job_id), open_logs: None })
+                let tracked = self.is_tracked(job_id);
+                Ok(Reply::Started { tracked, open_logs: None, wants_output: false })
             }
             Request::StepStart { job, step } => {
                 self.for_slurm(peer)?;
                 let job_id = job.job_id;
                 self.station.step_start(*job, &step);
-                Ok(self.started(job_id))
+                Ok(self.started(job_id, &step.name))
             }
             Request::StepEnd { job_id, step } => {
                 self.for_slurm(peer)?;
                 let lost = self.has_lost_logs(job_id);
+                self.read_output_to_its_end(job_id, &step);
                 let text = self.station.step_end(job_id, &step);
-                Ok(Reply::Text { text, need_logs: lost })
+                Ok(Reply::Text { text, need_logs: lost, confirm: None, end: false })
             }
             Request::JobEnd(end) => {
                 self.for_slurm(peer)?;
+                self.outputs.forget(end.job_id);
                 self.station.job_end(end.job_id, end.wait_status, true);
                 Ok(Reply::Ok {})
             }
             Request::Logs { job_id } => self.logs(peer, job_id, fds),
+            Request::Output { job_id } => self.output(peer, job_id, fds),
             Request::EpochStart { job_id } => {
                 self.for_owner(peer, job_id)?;
                 self.station.epoch_start(job_id);
-                Ok(text(String::new()))
+                Ok(self.marked(job_id, String::new()))
             }
             Request::EpochEnd { job_id } => {
                 self.for_owner(peer, job_id)?;
                 match self.station.epoch_end(job_id) {
-                    Some(Ok(printed)) => Ok(text(printed)),
+                    Some(Ok(printed)) => Ok(self.marked(job_id, printed)),
                     Some(Err(e)) => Err(e.to_string()),
                     None => Err(unknown(job_id)),
                 }
             }
             Request::Stop { job_id } => {
                 self.for_owner(peer, job_id)?;
-                Ok(text(self.station.stop(job_id).unwrap_or_default()))
+                let text = self.station.stop(job_id).unwrap_or_default();
+                Ok(self.marked(job_id, text))
+            }
+            Request::Declare { job_id, option } => {
+                self.for_owner(peer, job_id)?;
+                self.station.declare(job_id, &option)?;
+                Ok(Reply::Ok {})
+            }
+            Request::Confirm { job_id, answer } => self.confirm(peer, job_id, answer),
+            Request::Confirmation { job_id } => {
+                self.for_owner(peer, job_id)?;
+                Ok(self.marked(job_id, String::new()))
             }
             Request::Status { job_id } => {
                 self.for_owner(peer, job_id)?;
@@ -130,10 +151,55 @@ impl Desk<'_> {
         }
     }
 
-    fn started(&mut self, job_id: u32) -> Reply {
+    fn started(&mut self, job_id: u32, step: &str) -> Reply {
         let is_open = self.logs.has(job_id);
         let open_logs = if is_open { None } else { self.station.wanted_logs(job_id) };
-        Reply::Started { tracked: self.is_tracked(job_id), open_logs }
+        let wants_output = self.station.wants_output(job_id, step);
+        Reply::Started { tracked: self.is_tracked(job_id), open_logs, wants_output }
+    }
+
+    /// Answers a mark: text for the job's output, a question that waits, whether to end the job.
+    fn marked(&mut self, job_id: u32, printed: String) -> Reply {
+        // Before the text is taken: it may be that time is up.
+        let confirm = self.station.confirmation(job_id);
+        let end = confirm.as_ref().is_none_or(|c| c.state != ConfirmState::Waiting)
+            && self.station.is_owner_to_end(job_id);
+        let unsaid = self.station.job_mut(job_id).map(Job::take_unsaid).unwrap_or_default();
+        Reply::Text { text: printed + &unsaid, need_logs: false, confirm, end }
+    }
+
+    /// The job's owner answers, and nobody in its place: not even root.
+    fn confirm(&mut self, peer: Peer, job_id: u32, answer: YesNo) -> Result<Reply, String> {
+        self.for_owner(peer, job_id)?;
+        let uid = self.station.jobs().get(&job_id).map(|job| job.facts.uid);
+        if uid != Some(peer.uid) {
+            return Err(format!("only the owner of job {job_id} may answer"));
+        }
+        if !self.station.confirm(job_id, answer) {
+            return Err(format!("job {job_id} does not wait for an answer"));
+        }
+        Ok(Reply::Ok {})
+    }
+
+    /// The job's output file, whose lines begin its epochs.
+    fn output(&mut self, peer: Peer, job_id: u32, fds: Vec<OwnedFd>) -> Result<Reply, String> {
+        self.for_owner(peer, job_id)?;
+        let job = self.station.job_mut(job_id).ok_or_else(|| unknown(job_id))?;
+        let is_asked_for = job.settings.epoch_by == EpochBy::Pattern && job.tracked;
+        if !is_asked_for || job.is_output_read {
+            return Err(format!("no output file of job {job_id} is wanted"));
+        }
+        self.outputs.follow(job_id, &job.settings.epoch_pattern, fds).map_err(|e| e.to_string())?;
+        job.is_output_read = true;
+        Ok(text(String::new()))
+    }
+
+    fn read_output_to_its_end(&mut self, job_id: u32, step: &str) {
+        let job = self.station.jobs().get(&job_id);
+        if job.is_some_and(|job| job.is_output_read && (step == "batch" || !job.has_batch_step)) {
+            let labels = self.outputs.finish(job_id);
+            self.station.output_began_epochs(job_id, &labels);
+        }
     }
 
     fn is_tracked(&self, job_id: u32) -> bool {
@@ -152,12 +218,34 @@ impl Desk<'_> {
         }
         let job = self.station.jobs().get(&job_id).ok_or_else(|| unknown(job_id))?;
         self.logs.attach(job_id, job.facts.uid, fds).map_err(|e| e.to_string())?;
-        Ok(text(self.station.begin_logs(job_id).unwrap_or_default()))
+        let mut begun = self.station.begin_logs(job_id).unwrap_or_default();
+        if let Some(job) = self.station.job_mut(job_id)
+            && job.settings.epoch_by == EpochBy::Pattern
+            && let Err(e) = outputs::compile(&job.settings.epoch_pattern)
+        {
+            job.warnings.insert(format!("epochs are not counted: {e}"));
+            begun.push_str(&format!("carbontracker: {e}; epochs are not counted\n"));
+        }
+        Ok(text(begun))
+    }
+}
+
+/// Hands on what was found in jobs' output.
+pub fn take_epochs(station: &mut Station, logs: &mut LogFiles, outputs: &Outputs) {
+    for found in outputs.found() {
+        station.output_began_epochs(found.job_id, &found.labels);
+        let Some(job) = station.job_mut(found.job_id) else { continue };
+        if found.is_behind {
+            let warning =
+                "the output grew too fast to be read: lines that begin epochs may be lost";
+            job.warnings.insert(warning.to_owned());
+        }
+        logs.flush(job);
     }
 }
 
 fn text(text: String) -> Reply {
-    Reply::Text { text, need_logs: false }
+    Reply::text(text)
 }
 
 fn unknown(job_id: u32) -> String {
@@ -183,9 +271,11 @@ fn status(job: &Job, station: &Station) -> JobStatus {
         co2e_g: context.factors.footprint(energy.total().to_joules(), pricing.mean()).as_grams(),
         power_w: energy.total().to_joules().over(elapsed).as_watts().round(),
         epochs_declared: job.settings.epochs,
-        epochs_done: u32::try_from(job.epochs().len()).unwrap_or(u32::MAX),
+        epochs_done: job.n_epochs(),
         epoch_running: job.is_epoch_running(),
-        prediction: job.prediction.clone(),
+        prediction: job.outlook(context),
+        budget: job.budget().cloned(),
+        waits_s: job.waits_since().map(|since| now().since(&since).as_secs_f64()),
         gpus: job.gpus.clone(),
         intensity: pricing.used,
         method: job.shown_methods(context),
@@ -207,7 +297,8 @@ mod tests {
 
     fn ask(station: &mut Station, uid: u32, request: Request) -> Reply {
         let mut logs = LogFiles::default();
-        let mut desk = Desk { station, logs: &mut logs, owner: 0 };
+        let mut outputs = Outputs::default();
+        let mut desk = Desk { station, logs: &mut logs, outputs: &mut outputs, owner: 0 };
         desk.answer(Peer { uid, pid: 1 }, request, Vec::new())
     }
 

@@ -1,15 +1,18 @@
 //! The node's side: ct-noded, the daemon that measures one node, and ct-track, the user's command.
 //!
 //! [`station`] is what both share: the meters, the jobs, and what is done at each event. [`server`]
-//! and [`dispatch`] answer the protocol, [`log_files`] appends to users' logs. [`noded`] adds what
-//! only a daemon needs, [`track`] what only a command does; [`series_watch`]
-//! looks after the site's file of intensities.
+//! and [`dispatch`] answer the protocol, [`log_files`] appends to users' logs, [`outputs`] reads jobs'
+//! output for epochs, [`ending`] ends a job that is over its budget. [`noded`] adds what only a daemon
+//! needs, [`track`] what only a command does; [`series_watch`] looks after the site's file of
+//! intensities.
 #![forbid(unsafe_code)]
 
 pub mod dispatch;
+pub mod ending;
 pub mod log_files;
 pub mod logging;
 pub mod noded;
+pub mod outputs;
 pub mod series_watch;
 pub mod server;
 pub mod station;

@@ -13,5 +13,6 @@ mod privileges;
 mod slurmctld;
 mod startup;
 mod state;
+mod time_limit;
 
 pub use cli::main;

@@ -8,6 +8,7 @@ mod activity;
 mod baseline;
 mod charging;
 mod choice;
+mod control;
 mod gpus;
 mod lifecycle;
 
@@ -67,6 +68,8 @@ pub struct Station {
     other_nodes: Option<OtherNodes>,
     last_runs: BTreeMap<u32, u32>,
     gpus: gpus::Gpus,
+    /// Whether it is a command's own, without Slurm.
+    is_local: bool,
 }
 
 impl Station {
@@ -95,6 +98,7 @@ impl Station {
             other_nodes: None,
             last_runs: BTreeMap::new(),
             gpus: gpus::Gpus::default(),
+            is_local: false,
         }
     }
 
@@ -177,6 +181,7 @@ impl Station {
             let room = MOST_WARNINGS.saturating_sub(job.warnings.len());
             job.warnings.extend(self.sampler.failures().iter().take(room).cloned());
         }
+        self.check_budgets();
         self.sampler.last_at().unwrap_or_else(now)
     }
 

@@ -42,6 +42,7 @@ pub(crate) fn from_environment(lookup: &Lookup) -> JobFacts {
         cuda_visible_devices: list("CUDA_VISIBLE_DEVICES"),
         rocr_visible_devices: list("ROCR_VISIBLE_DEVICES"),
         ze_affinity_mask: list("ZE_AFFINITY_MASK"),
+        end_time: name("SLURM_JOB_END_TIME").and_then(|s| s.parse().ok()),
         ..JobFacts::default()
     }
 }

@@ -80,6 +80,8 @@ hooks! {
     };
     /// Opens the log files as the job's user.
     slurm_spank_user_init => remote::user_init;
+    /// Passes on the output file of a job whose epochs are lines of it.
+    slurm_spank_task_init => remote::task_init;
     /// Ends an srun step with its last task.
     slurm_spank_task_exit => remote::task_exit;
     /// Ends the batch step.

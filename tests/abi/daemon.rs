@@ -98,12 +98,14 @@ impl Answers {
     fn answer(&mut self, request: &Request, handles: Vec<OwnedFd>) -> Reply {
         match request {
             Request::Ping {} => Reply::Pong { version: "0".to_owned(), pid: 1 },
-            Request::JobStart(_) => Reply::Started { tracked: true, open_logs: None },
+            Request::JobStart(_) => {
+                Reply::Started { tracked: true, open_logs: None, wants_output: false }
+            }
             Request::StepStart { .. } => {
                 let names = vec!["42.log".to_owned(), "42.json".to_owned()];
                 let open_logs =
                     self.is_tracking.then(|| OpenLogs { dir: "carbontracker".into(), names });
-                Reply::Started { tracked: self.is_tracking, open_logs }
+                Reply::Started { tracked: self.is_tracking, open_logs, wants_output: false }
             }
             Request::Logs { .. } => {
                 assert_eq!(handles.len(), 2);
@@ -116,6 +118,8 @@ impl Answers {
             Request::StepEnd { .. } => Reply::Text {
                 text: "Actual consumption:\n100 %s %n of it\n".to_owned(),
                 need_logs: self.n_logs == 1,
+                confirm: None,
+                end: false,
             },
             _ => Reply::Ok {},
         }

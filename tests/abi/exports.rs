@@ -26,6 +26,7 @@ fn it_exports_the_statics_and_the_hooks_in_use_and_nothing_else() {
         "slurm_spank_job_epilog",
         "slurm_spank_job_prolog",
         "slurm_spank_task_exit",
+        "slurm_spank_task_init",
         "slurm_spank_user_init",
         "spank_plugin_version",
     ];

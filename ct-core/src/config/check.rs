@@ -12,7 +12,18 @@ use crate::suggest::nearest;
 const KNOWN: &[(&str, &[&str])] = &[
     ("node", &["service_user", "run_dir", "state_dir", "sample_idle_s", "nvml_library"]),
     ("path", &["sysfs", "procfs", "cgroupfs"]),
-    ("track", &["default", "options", "limits", "allow_stop"]),
+    (
+        "track",
+        &[
+            "default",
+            "options",
+            "limits",
+            "allow_stop",
+            "stop_grace_s",
+            "confirm_timeout_s",
+            "confirm_default",
+        ],
+    ),
     ("track.limits", &["update_interval_min_s"]),
     ("attribution", &["policy", "idle_w"]),
     ("attribution.idle_w", &["cpu", "dram", "gpu", "rest"]),
@@ -101,15 +112,14 @@ pub(super) fn values(config: &Config, path: &Path) -> Result<(), ConfigError> {
     if let Err((key, value, expected)) = carbon::check(&config.carbon) {
         return bad(key, value, &expected);
     }
-    if config.track.allow_stop {
-        return bad("track.allow_stop", "true".to_owned(), "false: not available in this version");
-    }
     Ok(())
 }
 
-fn amounts(config: &Config) -> [(&'static str, Option<f64>); 9] {
-    let idle = &config.attribution.idle_w;
+fn amounts(config: &Config) -> [(&'static str, Option<f64>); 11] {
+    let (idle, track) = (&config.attribution.idle_w, &config.track);
     [
+        ("track.stop_grace_s", Some(track.stop_grace_s)),
+        ("track.confirm_timeout_s", Some(track.confirm_timeout_s)),
         ("attribution.idle_w.cpu", idle.cpu),
         ("attribution.idle_w.dram", idle.dram),
         ("attribution.idle_w.gpu", idle.gpu),

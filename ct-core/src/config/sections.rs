@@ -72,7 +72,7 @@ impl Switch {
 }
 
 /// `[track]`: which jobs are tracked, and with what.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Track {
     /// Whether a job without the option is tracked. The ledger has every job either way.
@@ -81,8 +81,38 @@ pub struct Track {
     pub options: BTreeMap<String, toml::Value>,
     /// Bounds on what a job may ask for.
     pub limits: Limits,
-    /// Whether a job may ask to be stopped at its budget.
+    /// Whether ct-noded itself may end a job that asked to be ended at its budget.
     pub allow_stop: bool,
+    /// Seconds between the request to end and the end, for a job that passed its budget.
+    pub stop_grace_s: f64,
+    /// Seconds that a job waits for an answer; 0: for ever.
+    pub confirm_timeout_s: f64,
+    /// What counts as the answer where nobody gives one.
+    pub confirm_default: YesNo,
+}
+
+impl Default for Track {
+    fn default() -> Self {
+        Self {
+            default: Switch::Off,
+            options: BTreeMap::new(),
+            limits: Limits::default(),
+            allow_stop: false,
+            stop_grace_s: 30.0,
+            confirm_timeout_s: 600.0,
+            confirm_default: YesNo::Y,
+        }
+    }
+}
+
+/// `y` or `n`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum YesNo {
+    /// The job goes on.
+    Y,
+    /// The job ends.
+    N,
 }
 
 impl Track {

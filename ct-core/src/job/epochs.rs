@@ -6,14 +6,15 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::energy::ByComponent;
+use crate::prediction::Spread;
 use crate::sample::Moment;
-use crate::units::Microjoules;
+use crate::units::{GramsCo2e, Microjoules};
 
-/// Most epochs a job may complete; more are measured, but no longer listed one by one.
-const MAX_EPOCHS: usize = 100_000;
+/// Epochs that are listed one by one; those beyond are in the sums.
+const MOST_LISTED: usize = 10_000;
 
 /// A completed epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Its length.
     pub duration: Duration,
@@ -31,18 +32,21 @@ pub enum EpochError {
     /// None was started.
     #[error("no epoch is running; start one with \"ct-track epoch start\"")]
     NotRunning,
-    /// There were more than are listed.
-    #[error("more than {MAX_EPOCHS} epochs; the others are measured as part of the job only")]
-    TooMany,
     /// Monitoring of epochs was stopped.
     #[error("monitoring of epochs was stopped")]
     Stopped,
 }
 
 /// The epochs of one job.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct EpochBook {
-    done: Vec<Epoch>,
+    /// The first of them.
+    listed: Vec<Epoch>,
+    /// The sum of all, with the end of the last.
+    total: Epoch,
+    /// Their footprint, each as of its own end.
+    grams: f64,
+    spread: Spread,
     open: Option<Open>,
     is_stopped: bool,
 }
@@ -69,16 +73,19 @@ impl EpochBook {
         if self.is_stopped {
             return Err(EpochError::Stopped);
         }
-        let open = self.open.take().ok_or(EpochError::NotRunning)?;
-        if self.done.len() >= MAX_EPOCHS {
-            return Err(EpochError::TooMany);
-        }
-        Ok(open)
+        self.open.take().ok_or(EpochError::NotRunning)
     }
 
     /// Adds a completed epoch.
-    pub(super) fn complete(&mut self, epoch: Epoch) {
-        self.done.push(epoch);
+    pub(super) fn complete(&mut self, epoch: Epoch, footprint: GramsCo2e) {
+        self.total.end = epoch.end;
+        self.grams += footprint.as_grams();
+        self.total.duration += epoch.duration;
+        self.total.energy += epoch.energy;
+        self.spread.add(epoch.energy.total());
+        if self.listed.len() < MOST_LISTED {
+            self.listed.push(epoch);
+        }
     }
 
     /// The running epoch, to learn more of its start.
@@ -92,11 +99,57 @@ impl EpochBook {
         !std::mem::replace(&mut self.is_stopped, true)
     }
 
-    pub(super) fn done(&self) -> &[Epoch] {
-        &self.done
+    /// The running epoch comes to nothing.
+    pub(super) fn abandon(&mut self) {
+        self.open = None;
+    }
+
+    /// The first 10,000 that were completed.
+    pub(super) fn listed(&self) -> &[Epoch] {
+        &self.listed
+    }
+
+    /// Number of epochs completed.
+    pub(super) fn n(&self) -> u32 {
+        self.spread.n()
+    }
+
+    /// The sum of all that were completed.
+    pub(super) fn total(&self) -> Epoch {
+        self.total
+    }
+
+    /// The footprint of all that were completed.
+    pub(super) fn footprint(&self) -> GramsCo2e {
+        GramsCo2e::new(self.grams)
+    }
+
+    /// How much they differ in energy.
+    pub(super) fn spread(&self) -> &Spread {
+        &self.spread
     }
 
     pub(super) fn is_running(&self) -> bool {
         self.open.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_list_the_sums_go_on() {
+        let mut book = EpochBook::default();
+        let energy = ByComponent { cpu: Microjoules::new(3), ..ByComponent::default() };
+        let n = u32::try_from(MOST_LISTED).unwrap() + 5;
+        for _ in 0..n {
+            let epoch = Epoch { duration: Duration::from_millis(2), energy, ..Epoch::default() };
+            book.complete(epoch, GramsCo2e::new(0.5));
+        }
+        assert_eq!((book.n(), book.listed().len()), (n, MOST_LISTED));
+        assert_eq!(book.total().energy.cpu.as_u64(), 3 * u64::from(n));
+        assert_eq!(book.footprint().as_grams(), 0.5 * f64::from(n));
+        assert_eq!(book.total().duration, Duration::from_millis(2) * n);
     }
 }

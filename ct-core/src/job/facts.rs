@@ -13,6 +13,7 @@ pub fn merge(facts: &mut JobFacts, later: JobFacts) {
     fill!(work_dir, array_job_id, array_task_id, het_job_id, cpus_per_node, alloc_cpus);
     fill!(alloc_mem_mb, cores, job_gpus, step_gpus, cuda_visible_devices);
     fill!(rocr_visible_devices, ze_affinity_mask, site_default, site_option, option);
+    fill!(end_time);
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::carbon::sci::Sci;
 use crate::carbon::{Factors, Mean, Pricing};
 use crate::prediction::Outlook;
 use crate::record::JobTotal;
-use crate::units::{CarbonIntensity, GramsCo2e, Joules, Microjoules};
+use crate::units::{CarbonIntensity, GramsCo2e, Joules};
 
 /// The job's own mean power in an hour: by it the hour counts in a span that crosses it.
 struct HourPower {
@@ -41,11 +41,6 @@ impl Priced<'_> {
         let intensity = self.mean(epoch.end - length, epoch.end);
         self.factors.footprint(epoch.energy.total().to_joules(), intensity)
     }
-
-    /// Footprint of epochs that were completed.
-    pub(super) fn of_epochs(&self, epochs: &[Epoch]) -> GramsCo2e {
-        epochs.iter().map(|epoch| self.of_epoch(epoch)).sum()
-    }
 }
 
 impl Job {
@@ -69,17 +64,16 @@ impl Job {
     /// Footprint of all epochs: of those that were completed as they were, of those to come with the
     /// intensity of the hours in which they will run, as far as it is known.
     pub(super) fn outlook_footprint(&self, outlook: &Outlook, factors: &Factors) -> GramsCo2e {
-        let done = self.epochs();
-        let spent: Microjoules = done.iter().map(|e| e.energy.total()).sum();
-        let footprint = self.priced(factors).of_epochs(done);
-        let spent = spent.to_joules().as_joules();
+        let done = self.epochs.total();
+        let footprint = self.epochs.footprint();
+        let spent = done.energy.total().to_joules().as_joules();
         let rest = outlook.energy.as_joules() - spent;
         if rest < 0.0 {
             // Fewer epochs were declared than were completed.
             let share = outlook.energy.as_joules() / spent;
             return GramsCo2e::new(footprint.as_grams() * share);
         }
-        let elapsed = done.iter().map(|e| e.duration).sum();
+        let elapsed = done.duration;
         let ahead = TimeDelta::from_std(outlook.duration.saturating_sub(elapsed));
         let from = self.last.wall;
         let to = from.checked_add_signed(ahead.unwrap_or_default()).unwrap_or(from);
@@ -102,7 +96,7 @@ impl Job {
         let energy = total.map_or(own, |total| total.energy_j).total().to_joules();
         let nodes = total.map_or(1, |total| total.nodes_seen);
         let m_g = embodied_g.map(|g| g * f64::from(nodes));
-        let n_epochs = u32::try_from(self.epochs().len()).unwrap_or(u32::MAX);
+        let n_epochs = self.n_epochs();
         let e_kwh = context.factors.facility_kwh(energy).as_kwh();
         Some(Sci::new(e_kwh, pricing.used.g_per_kwh, m_g, n_epochs))
     }

@@ -1,6 +1,7 @@
 //! The job's record, from all that was charged and told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::{ActivitySource, Context, Job};
 use crate::carbon::Pricing;
@@ -55,7 +56,8 @@ impl Job {
             embodied_g,
             water_l: context.factors.water_l(energy.total()),
             epochs: self.record_epochs(),
-            prediction: self.prediction.clone(),
+            prediction: self.outlook(context),
+            budget: self.budget.clone(),
             method: self.methods(context),
             coverage: self.coverage(),
             attribution: context.policy.as_str().to_owned(),
@@ -68,18 +70,20 @@ impl Job {
     }
 
     fn record_epochs(&self) -> Option<Epochs> {
-        let (declared, done) = (self.settings.epochs.filter(|_| self.tracked), self.epochs());
-        if !self.is_first_node || (declared.is_none() && done.is_empty()) {
+        let (declared, n) = (self.settings.epochs.filter(|_| self.tracked), self.n_epochs());
+        if !self.is_first_node || (declared.is_none() && n == 0) {
             return None;
         }
+        let (listed, total) = (self.epochs(), self.epochs.total());
+        let is_cut = u32::try_from(listed.len()).is_ok_and(|len| len < n);
+        let seconds = |d: Duration| (d.as_secs_f64() * 1000.0).round() / 1000.0;
         Some(Epochs {
             declared,
-            done: u32::try_from(done.len()).unwrap_or(u32::MAX),
-            energy_j: done.iter().map(|e| e.energy.total()).collect(),
-            duration_s: done
-                .iter()
-                .map(|e| (e.duration.as_secs_f64() * 1000.0).round() / 1000.0)
-                .collect(),
+            done: n,
+            energy_j: listed.iter().map(|e| e.energy.total()).collect(),
+            duration_s: listed.iter().map(|e| seconds(e.duration)).collect(),
+            total_energy_j: is_cut.then(|| total.energy.total()),
+            total_duration_s: is_cut.then(|| seconds(total.duration)),
         })
     }
 

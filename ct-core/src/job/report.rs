@@ -1,7 +1,5 @@
 //! What a job's logs and its output say, in upstream's order and words.
 
-use std::time::Duration;
-
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Context, Epoch, Job, local};
@@ -9,8 +7,6 @@ use crate::carbon::Factors;
 use crate::carbon::intensity::hour_of;
 use crate::energy::{ByComponent, Component};
 use crate::log::writer::{self, BlockStyle, Consumption, components_sentence, epoch_time};
-use crate::prediction::outlook;
-use crate::record::Prediction;
 use crate::sample::Moment;
 use crate::units::Microjoules;
 
@@ -74,28 +70,38 @@ impl Job {
         out
     }
 
-    pub(super) fn report_epoch(&mut self, at: Moment, context: Context<'_>) -> String {
-        let done = self.epochs().len();
+    pub(super) fn report_epoch(
+        &mut self,
+        at: Moment,
+        epoch: Epoch,
+        context: Context<'_>,
+    ) -> String {
+        let done = self.n_epochs();
         self.log_live_intensity(at.wall, context.factors);
-        if let Some(epoch) = self.epochs().last().copied() {
-            self.log_epoch(at, done, epoch, context);
-        }
+        self.log_epoch(at, done, epoch, context);
         let declared = self.settings.epochs;
         let is_at = |setting: i64| match setting {
-            -1 => declared.is_some_and(|n| n as usize == done),
-            n => usize::try_from(n).is_ok_and(|n| n == done),
+            -1 => declared == Some(done),
+            n => n == i64::from(done),
         };
+        let is_actual_due = is_at(self.settings.monitor_epochs);
         let mut text = String::new();
-        if is_at(self.settings.epochs_before_pred) {
-            text.push_str(&self.predict(at, context));
+        if let Some(what) = self.predict(at, context)
+            && is_at(self.settings.epochs_before_pred)
+        {
+            let title = format!("Predicted consumption for {} epoch(s)", declared.unwrap_or(done));
+            text = self.print_block(at, &title, what);
+            if let Some(question) = self.ask(at, is_actual_due) {
+                return text + &question;
+            }
         }
-        if is_at(self.settings.monitor_epochs) {
+        if is_actual_due {
             text.push_str(&self.report_actual(at, context));
         }
         text
     }
 
-    fn log_epoch(&mut self, at: Moment, number: usize, epoch: Epoch, context: Context<'_>) {
+    fn log_epoch(&mut self, at: Moment, number: u32, epoch: Epoch, context: Context<'_>) {
         let time = local(at);
         self.log.standard(time, format_args!("Epoch {number}:"));
         self.log.standard(time, format_args!("Duration: {}", epoch_time(epoch.duration)));
@@ -106,53 +112,39 @@ impl Job {
         }
     }
 
-    fn predict(&mut self, at: Moment, context: Context<'_>) -> String {
-        let Some(epochs) = self.settings.epochs else { return String::new() };
-        let durations: Vec<Duration> = self.epochs().iter().map(|e| e.duration).collect();
-        let energies: Vec<Microjoules> = self.epochs().iter().map(|e| e.energy.total()).collect();
-        let Some(outlook) = outlook(&durations, &energies, epochs) else { return String::new() };
-        let footprint = self.outlook_footprint(&outlook, context.factors);
-        self.prediction = Some(Prediction {
-            at: at.wall,
-            from_epochs: u32::try_from(durations.len()).unwrap_or(u32::MAX),
-            epochs,
-            duration_s: outlook.duration.as_secs_f64(),
-            energy_j: outlook.energy.as_joules(),
-            co2e_g: footprint.as_grams(),
-        });
-        let title = format!("Predicted consumption for {epochs} epoch(s)");
-        let energy = context.factors.facility_kwh(outlook.energy);
-        self.print_block(at, &title, Consumption { duration: outlook.duration, energy, footprint })
-    }
-
     /// The actual block over all completed epochs, with the intensity before it.
-    fn report_actual(&mut self, at: Moment, context: Context<'_>) -> String {
-        let n = self.epochs().len();
-        let duration = self.epochs().iter().map(|e| e.duration).sum();
+    pub(super) fn report_actual(&mut self, at: Moment, context: Context<'_>) -> String {
+        let n = self.n_epochs();
         let title = format!("Actual consumption for {n} epoch(s)");
-        let what = self.consumption(duration, self.epochs(), context);
+        let what = self.epochs_consumption(context);
         let mut text = self.report_intensity(at, what, self.epochs_span(), context);
         text.push_str(&self.print_block(at, &title, what));
         text
     }
 
-    /// What epochs come to, each with the intensity of its hours.
-    fn consumption(&self, duration: Duration, of: &[Epoch], context: Context<'_>) -> Consumption {
-        let energy: Microjoules = of.iter().map(|e| e.energy.total()).sum();
+    /// What all epochs come to, each with the intensity of its hours.
+    fn epochs_consumption(&self, context: Context<'_>) -> Consumption {
+        let Epoch { duration, energy, .. } = self.epochs.total();
+        let energy = context.factors.facility_kwh(energy.total().to_joules());
+        Consumption { duration, energy, footprint: self.epochs.footprint() }
+    }
+
+    /// What one of them comes to.
+    fn consumption(&self, of: &Epoch, context: Context<'_>) -> Consumption {
         Consumption {
-            duration,
-            energy: context.factors.facility_kwh(energy.to_joules()),
-            footprint: self.priced(context.factors).of_epochs(of),
+            duration: of.duration,
+            energy: context.factors.facility_kwh(of.energy.total().to_joules()),
+            footprint: self.priced(context.factors).of_epoch(of),
         }
     }
 
     /// From the first epoch's start to the last one's end.
     fn epochs_span(&self) -> (DateTime<Utc>, DateTime<Utc>) {
-        let done = self.epochs();
-        let (Some(first), Some(last)) = (done.first(), done.last()) else {
+        let Some(first) = self.epochs().first() else {
             return (self.start.wall, self.last.wall);
         };
-        (first.end - TimeDelta::from_std(first.duration).unwrap_or_default(), last.end)
+        let length = TimeDelta::from_std(first.duration).unwrap_or_default();
+        (first.end - length, self.epochs.total().end)
     }
 
     fn report_intensity(
@@ -206,8 +198,8 @@ impl Job {
     }
 
     fn log_interruption(&mut self, at: Moment) {
-        let done = self.epochs().len();
-        if let Some(n) = self.settings.epochs.filter(|n| done < *n as usize) {
+        let done = self.n_epochs();
+        if let Some(n) = self.settings.epochs.filter(|n| done < *n) {
             let message = format!("Training was interrupted before all {n} epochs were monitored.");
             self.log.standard(local(at), message);
         }
@@ -245,7 +237,7 @@ impl Job {
         let (duration, end) = (self.elapsed(), self.last.wall);
         let whole = Epoch { duration, energy: self.visible_energy(), end };
         self.log_epoch(at, 1, whole, context);
-        let what = self.consumption(duration, &[whole], context);
+        let what = self.consumption(&whole, context);
         let mut text = self.report_intensity(at, what, (self.start.wall, end), context);
         text.push_str(&self.print_block(at, "Actual consumption", what));
         text

@@ -41,7 +41,7 @@ pub static KEYS: &[KeySpec] = &[
     key("monitor_epochs", "1", "epochs before the actual block; -1 all", monitor_epochs),
     key("update_interval", "10", "seconds between two samples", update_interval),
     key("interpretable", "true", "add the distance travelled by car", boolean),
-    key("stop_and_confirm", "false", "wait for an answer after the prediction", not_yet_true),
+    key("stop_and_confirm", "false", "wait for an answer after the prediction", boolean),
     key("ignore_errors", "true", "false: the record says so; tracking never ends a job", boolean),
     key("components", "all", "all, cpu, gpu or gpu+cpu", components),
     key("devices_by_pid", "false", "only GPUs on which the job has a process", boolean),
@@ -60,11 +60,16 @@ pub static KEYS: &[KeySpec] = &[
     key("sim_gpu", "none", "name of a simulated GPU that is shown in place of the real", name),
     key("sim_gpu_watts", "none", "its power in watts; needed with sim_gpu", watts),
     key("sim_gpu_util", "0.5", "its utilisation, 0 to 1", utilisation),
-    key("epoch_by", "mark", "mark (ct-track epoch), or step: each srun step is an epoch", epoch_by),
-    key("epoch_pattern", "none", "regular expression of a line that begins an epoch", not_yet),
-    key("max_energy", "none", "budget in kWh", not_yet),
-    key("max_co2", "none", "budget in g", not_yet),
-    key("on_budget", "warn", "what happens when a budget is passed", on_budget),
+    key("epoch_by", "mark", "mark (ct-track epoch), step (each srun step) or pattern", epoch_by),
+    key(
+        "epoch_pattern",
+        super::DEFAULT_PATTERN,
+        "regular expression of a line that begins an epoch; group 1 tells epochs apart",
+        epoch_pattern,
+    ),
+    key("max_energy", "none", "budget in kWh, as the blocks count", max_energy),
+    key("max_co2", "none", "budget in g of CO2eq, as the blocks count", max_co2),
+    key("on_budget", "warn", "warn, or stop: the job is ended when it has passed", on_budget),
 ];
 
 /// What `--carbontracker=help` prints.
@@ -162,21 +167,26 @@ fn number(v: &str, max: f64, expected: &'static str) -> Result<(), &'static str>
 }
 
 fn epoch_by(v: &str) -> Result<(), &'static str> {
-    one_of(v, &["mark", "step"], "mark or step (pattern is not available in this version)")
+    one_of(v, &["mark", "step", "pattern"], "mark, step or pattern")
+}
+
+fn epoch_pattern(v: &str) -> Result<(), &'static str> {
+    super::pattern::check(v)
+}
+
+fn max_energy(v: &str) -> Result<(), &'static str> {
+    budget(v, "a number of kWh above 0, at most 1000000000, or none")
+}
+
+fn max_co2(v: &str) -> Result<(), &'static str> {
+    budget(v, "a number of grams above 0, at most 1000000000, or none")
+}
+
+fn budget(v: &str, expected: &'static str) -> Result<(), &'static str> {
+    let is_amount = v.parse::<f64>().is_ok_and(|n| n > 0.0 && n <= 1e9);
+    (is_amount || v == "none").then_some(()).ok_or(expected)
 }
 
 fn on_budget(v: &str) -> Result<(), &'static str> {
-    one_of(v, &["warn"], "warn (stop is not available in this version)")
-}
-
-fn not_yet(_: &str) -> Result<(), &'static str> {
-    Err("to be left out: not available in this version")
-}
-
-fn not_yet_true(v: &str) -> Result<(), &'static str> {
-    match super::settings::parse_bool(v) {
-        Some(false) => Ok(()),
-        Some(true) => Err("false: not available in this version"),
-        None => Err("true or false"),
-    }
+    one_of(v, &["warn", "stop"], "warn or stop")
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{OptionError, OptionSet, Simulated, simulated};
+use super::{Budget, DEFAULT_PATTERN, OptionError, OptionSet, Simulated, simulated};
 
 /// Which components a job's logs and totals cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub enum EpochBy {
     Mark,
     /// Each srun step is an epoch.
     Step,
+    /// A line of the job's output begins one.
+    Pattern,
 }
 
 /// What a job is tracked with.
@@ -73,12 +75,25 @@ pub struct Settings {
     pub decimal_precision: usize,
     /// What begins and ends an epoch.
     pub epoch_by: EpochBy,
+    /// The line that begins one, with [`EpochBy::Pattern`].
+    #[serde(default = "default_pattern")]
+    pub epoch_pattern: String,
+    /// Whether the program is held after the prediction until somebody answers.
+    #[serde(default)]
+    pub stop_and_confirm: bool,
+    /// What the job may draw.
+    #[serde(default)]
+    pub budget: Option<Budget>,
     /// The CPU that is shown in place of the measured one.
     #[serde(default)]
     pub sim_cpu: Option<Simulated>,
     /// The GPU that is shown in place of the measured ones.
     #[serde(default)]
     pub sim_gpu: Option<Simulated>,
+}
+
+fn default_pattern() -> String {
+    DEFAULT_PATTERN.to_owned()
 }
 
 impl Default for Settings {
@@ -98,6 +113,9 @@ impl Default for Settings {
             verbose: 1,
             decimal_precision: 6,
             epoch_by: EpochBy::Mark,
+            epoch_pattern: default_pattern(),
+            stop_and_confirm: false,
+            budget: None,
             sim_cpu: None,
             sim_gpu: None,
         }
@@ -133,8 +151,13 @@ impl Settings {
                 .unwrap_or(d.decimal_precision),
             epoch_by: match set.get("epoch_by") {
                 Some("step") => EpochBy::Step,
+                Some("pattern") => EpochBy::Pattern,
+                None if set.get("epoch_pattern").is_some() => EpochBy::Pattern,
                 _ => EpochBy::Mark,
             },
+            epoch_pattern: set.get("epoch_pattern").unwrap_or(DEFAULT_PATTERN).to_owned(),
+            stop_and_confirm: flag("stop_and_confirm", d.stop_and_confirm),
+            budget: Budget::resolve(set),
             sim_cpu: Simulated::resolve(set, simulated::CPU)?,
             sim_gpu: Simulated::resolve(set, simulated::GPU)?,
         };

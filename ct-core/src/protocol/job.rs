@@ -68,6 +68,8 @@ pub struct JobFacts {
     pub site_option: Option<String>,
     /// The text after `--carbontracker=`; `None` where the option was not given.
     pub option: Option<String>,
+    /// `SLURM_JOB_END_TIME`: when the time limit ends the job, in seconds since 1970.
+    pub end_time: Option<i64>,
 }
 
 /// What a step knows of itself.

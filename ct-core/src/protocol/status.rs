@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::energy::ByComponent;
-use crate::record::{GpuShare, IntensityUsed, Prediction};
+use crate::record::{BudgetUse, GpuShare, IntensityUsed, Prediction};
 
 /// A running job as ct-noded sees it. Energies are rounded to whole joules: no raw counter
 /// leaves the daemon, as finer ones tell what other processes compute.
@@ -27,8 +27,14 @@ pub struct JobStatus {
     pub epochs_done: u32,
     /// Whether an epoch is open.
     pub epoch_running: bool,
-    /// The last prediction.
+    /// The last prediction; without declared epochs that of the time limit.
     pub prediction: Option<Prediction>,
+    /// The budget and what came of it, where one is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetUse>,
+    /// Seconds for which the job has waited for an answer, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_s: Option<f64>,
     /// GPUs held.
     pub gpus: Vec<GpuShare>,
     /// Intensity in use.

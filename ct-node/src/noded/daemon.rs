@@ -14,8 +14,11 @@ use super::closing::Closing;
 use super::live::Live;
 use super::startup::Started;
 use super::state::StateDir;
-use crate::dispatch::{Desk, Peer};
+use super::time_limit::TimeLimits;
+use crate::dispatch::{Desk, Peer, take_epochs};
+use crate::ending::Endings;
 use crate::log_files::LogFiles;
+use crate::outputs::Outputs;
 use crate::series_watch::SeriesWatch;
 use crate::server::Server;
 use crate::station::Station;
@@ -32,6 +35,9 @@ const CLOSING: Duration = Duration::from_millis(500);
 struct Daemon {
     station: Station,
     logs: LogFiles,
+    outputs: Outputs,
+    endings: Endings,
+    time_limits: TimeLimits,
     state: StateDir,
     closing: Closing,
     live: Live,
@@ -52,6 +58,8 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
     let config = station.config();
     let mut state = StateDir::new(&config.node.state_dir, &config.path.procfs);
     state.restore(&mut station);
+    let outputs = Outputs::waking(wake_end.try_clone()?);
+    let time_limits = TimeLimits::spawn(wake_end.try_clone()?)?;
     let closing = Closing::new(&mut station, wake_end)?;
     closing.enter_kept(&state);
     let live = Live::open(&mut station)?;
@@ -60,6 +68,9 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
     let mut daemon = Daemon {
         station,
         logs: LogFiles::default(),
+        outputs,
+        endings: Endings::default(),
+        time_limits,
         state,
         closing,
         live,
@@ -119,15 +130,20 @@ impl Daemon {
 
     fn timeout(&self) -> Duration {
         let next = self.station.next_sample_in();
-        let next = if self.closing.is_busy() { next.min(CLOSING) } else { next };
+        let is_busy = self.closing.is_busy() || self.endings.is_busy();
+        let next = if is_busy { next.min(CLOSING) } else { next };
         if self.station.jobs().is_empty() { next } else { next.min(LOOK_FOR_LOST) }
     }
 
     fn answer(&mut self, peer: Peer, line: &[u8], fds: Vec<OwnedFd>) -> String {
         let reply = match parse_request(line) {
             Ok(request) => {
-                let mut desk =
-                    Desk { station: &mut self.station, logs: &mut self.logs, owner: self.owner };
+                let mut desk = Desk {
+                    station: &mut self.station,
+                    logs: &mut self.logs,
+                    outputs: &mut self.outputs,
+                    owner: self.owner,
+                };
                 desk.answer(peer, request, fds)
             }
             Err(e) => Reply::Error { message: format!("{:#}", anyhow::Error::from(e)) },
@@ -151,6 +167,9 @@ impl Daemon {
     }
 
     fn after_event(&mut self) {
+        take_epochs(&mut self.station, &mut self.logs, &self.outputs);
+        self.time_limits.turn(&mut self.station);
+        self.endings.turn(&mut self.station);
         self.closing.turn(&mut self.station, &mut self.logs, &mut self.state);
         self.live.publish(&self.station);
         self.state.save_if_due(&self.station);

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_keep_capabilities};
+
 use nix::unistd::{Gid, Uid, User, setegid, seteuid, setgroups, setresgid, setresuid};
 
 /// Who the daemon becomes.
@@ -51,12 +53,23 @@ pub(super) fn raise_file_limit() {
     }
 }
 
-/// Becomes the user for good; the kernel takes every capability with it.
-pub(super) fn become_user(user: &ServiceUser) -> anyhow::Result<()> {
+/// Becomes the user for good. The kernel takes every capability with it, but for CAP_KILL of this
+/// thread where jobs may be ended; threads that run already keep none.
+pub(super) fn become_user(user: &ServiceUser, may_end_jobs: bool) -> anyhow::Result<()> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     setgroups(&[]).context("cannot give up the supplementary groups")?;
     setresgid(gid, gid, gid).context("cannot become the service group")?;
+    if may_end_jobs {
+        set_keep_capabilities(true).context("PR_SET_KEEPCAPS")?;
+    }
     setresuid(uid, uid, uid).context("cannot become the service user")?;
+    if may_end_jobs {
+        set_keep_capabilities(false).context("PR_SET_KEEPCAPS")?;
+        let kill = CapabilitySet::KILL;
+        let none = CapabilitySet::empty();
+        let sets = CapabilitySets { effective: kill, permitted: kill, inheritable: none };
+        set_capabilities(None, sets).context("cannot give up all but CAP_KILL")?;
+    }
     if Uid::effective().is_root()
         || setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_ok()
     {

@@ -162,14 +162,14 @@ fn parse_cluster_name(config: &str) -> Option<String> {
 }
 
 /// What a client of Slurm's said.
-struct Said {
-    is_success: bool,
-    out: String,
-    err: String,
+pub(super) struct Said {
+    pub(super) is_success: bool,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 /// Runs a client; `None` where it cannot be started or takes longer than [`PATIENCE`].
-fn answer_of(client: &str, args: &[&str]) -> Option<Said> {
+pub(super) fn answer_of(client: &str, args: &[&str]) -> Option<Said> {
     let mut child = Command::new(client)
         .args(args)
         .stdin(Stdio::null())

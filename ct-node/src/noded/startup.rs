@@ -71,7 +71,7 @@ pub(super) fn start(
         log::warn!("{problem}");
     }
     if let Some(user) = &user {
-        privileges::become_user(user)?;
+        privileges::become_user(user, config.track.allow_stop)?;
     }
     privileges::hide_memory()?;
     // What the plugin said of our absence is over.

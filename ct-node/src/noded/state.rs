@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ct_core::job::Job;
+use ct_core::option::EpochBy;
 use ct_core::record::NodeRecord;
 use ct_core::sampler::LastSample;
 use serde::de::DeserializeOwned;
@@ -268,6 +269,11 @@ fn restore_running(station: &mut Station, last: &LastSample, jobs: Vec<Job>) {
     for mut job in alive {
         let warning = "ct-noded was restarted; the gap is booked from the counters";
         job.warnings.insert(warning.to_owned());
+        if job.tracked && job.settings.epoch_by == EpochBy::Pattern {
+            let warning = "epochs after the restart are not seen: the output is not read again";
+            job.warnings.insert(warning.to_owned());
+            job.abandon_epoch();
+        }
         station.restore(job);
     }
     let at = station.sample();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::Local;
+use chrono::{DateTime, Local};
 use ct_core::job::{EpochError, Job, merge};
 use ct_core::log::writer::{file_names, stem};
 use ct_core::option::{EpochBy, OptionSet, Settings};
@@ -91,6 +91,7 @@ impl Station {
     /// The one job of a command's own station starts, with these options.
     pub fn start_local(&mut self, facts: JobFacts, set: &OptionSet) {
         let at = self.sample();
+        self.is_local = true;
         let mut options = self.config.track.options().unwrap_or_default();
         options.extend(set);
         // Checked by who took the command line; a clash with the site's keys leaves the command's.
@@ -134,12 +135,10 @@ impl Station {
                 job.gpus.clear();
             }
         }
-        let is_epoch = job.tracked && job.is_first_node && job.settings.epoch_by == EpochBy::Step;
-        let is_srun_step = step.name.bytes().all(|b| b.is_ascii_digit());
-        if is_epoch && is_srun_step && job.step_epoch.is_none() {
-            job.step_epoch = Some(step.name.clone());
-            job.epoch_start(job.last);
+        if job.limit_at.is_none() {
+            job.limit_at = job.facts.end_time.and_then(|s| DateTime::from_timestamp(s, 0));
         }
+        begin_step_epoch(job, step);
     }
 
     /// A step ended: text for its output.
@@ -150,13 +149,22 @@ impl Station {
         if !job.tracked || !job.is_first_node {
             return String::new();
         }
+        let is_by_output = job.settings.epoch_by == EpochBy::Pattern;
+        if is_by_output && (step == "batch" || !job.has_batch_step) {
+            job.output_ended(at, context);
+        }
         if step == "batch" {
-            return job.close_logs(at, context);
+            let text = job.take_unsaid();
+            return text + &job.close_logs(at, context);
         }
         let mut text = String::new();
-        if job.step_epoch.as_deref() == Some(step) {
+        if job.step_epoch.as_ref().is_some_and(|(name, _)| name == step) {
             job.step_epoch = None;
             text = job.epoch_end(at, context).unwrap_or_default();
+        }
+        // Any srun may be a stranger to the job's output, as one that answers a question is.
+        if !job.has_batch_step {
+            text.push_str(&job.take_unsaid());
         }
         if !job.has_batch_step && job.settings.verbose > 0 {
             text.push_str(&job.summary(at, context));
@@ -206,7 +214,7 @@ impl Station {
 
     /// A sample for a user's mark: one of the last hundredth of a second serves as well, so that marks
     /// in a loop cost no sample each.
-    fn sample_of_a_mark(&mut self) -> Moment {
+    pub(super) fn sample_of_a_mark(&mut self) -> Moment {
         self.sample_if_older_than(Duration::from_millis(10));
         self.sampler.last_at().unwrap_or_else(now)
     }
@@ -253,7 +261,7 @@ impl Station {
     }
 
     /// Sets what the job's other nodes have drawn by now, and by the start of the running epoch.
-    fn refresh_others(&mut self, job_id: u32, at: Moment) {
+    pub(super) fn refresh_others(&mut self, job_id: u32, at: Moment) {
         let Some(job) = self.jobs.get_mut(&job_id) else { return };
         if !job.is_first_node || job.facts.n_nodes.unwrap_or(1) <= 1 {
             return;
@@ -269,7 +277,10 @@ impl Station {
         }
     }
 
-    fn job_and_context(&mut self, job_id: u32) -> Option<(&mut Job, ct_core::job::Context<'_>)> {
+    pub(super) fn job_and_context(
+        &mut self,
+        job_id: u32,
+    ) -> Option<(&mut Job, ct_core::job::Context<'_>)> {
         let context =
             super::context(&self.factors, &self.config, &self.sampler, &self.node, &self.problems);
         Some((self.jobs.get_mut(&job_id)?, context))
@@ -308,6 +319,32 @@ impl Station {
             .get_or_insert_with(|| stem(&prefix, id, restart, start.wall.with_timezone(&Local)));
         Some(OpenLogs { dir, names: file_names(stem) })
     }
+}
+
+/// A step begins an epoch where the job says so, and no other step that still runs is one.
+fn begin_step_epoch(job: &mut Job, step: &StepFacts) {
+    let is_srun_step = step.name.bytes().all(|b| b.is_ascii_digit());
+    let is_asked_for = job.tracked && job.settings.epoch_by == EpochBy::Step;
+    if !is_asked_for || !job.is_first_node || !is_srun_step {
+        return;
+    }
+    if let Some((name, pid)) = &job.step_epoch {
+        if is_slurmstepd(*pid) {
+            return;
+        }
+        // Its end was never told, and nobody knows when it was.
+        job.warnings.insert(format!("the end of step {name} was not told: it is no epoch"));
+        job.abandon_epoch();
+    }
+    job.step_epoch = Some((step.name.clone(), step.stepd_pid));
+    job.epoch_start(job.last);
+}
+
+/// Whether a slurmstepd runs with this pid; one that nobody has waited for does not.
+fn is_slurmstepd(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let is_named = stat.split_once(" (slurmstepd) ").map(|(_, rest)| rest);
+    is_named.is_some_and(|rest| !rest.starts_with(['Z', 'X']))
 }
 
 /// Whether these facts are of another run of the job than the one known.

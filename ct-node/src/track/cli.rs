@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use ct_core::option::{KEYS, OptionSet};
+use ct_core::config::YesNo;
+use ct_core::option::{EpochBy, KEYS, OptionSet};
 
-use super::{marks, run};
+use super::{confirm, marks, run};
+use crate::outputs;
 
 /// Runs ct-track.
 pub fn main() -> ExitCode {
@@ -20,6 +22,11 @@ pub fn main() -> ExitCode {
         Some(("stop", _)) => marks::stop(),
         Some(("status", sub)) => {
             marks::status(sub.get_one::<u32>("job").copied(), sub.get_flag("json"))
+        }
+        Some(("confirm", sub)) => {
+            let is_yes = sub.get_one::<String>("answer").is_some_and(|a| a.starts_with('y'));
+            let answer = if is_yes { YesNo::Y } else { YesNo::N };
+            confirm::confirm(answer, sub.get_one::<u32>("job").copied())
         }
         Some(("run", sub)) => run_command(sub),
         _ => ExitCode::from(2),
@@ -34,13 +41,33 @@ fn run_command(sub: &ArgMatches) -> ExitCode {
             return usage(&e.to_string());
         }
     }
-    if let Err(e) = ct_core::option::Settings::resolve(&set) {
-        return usage(&e.to_string());
+    if let Err(e) = check(&set) {
+        return usage(&e);
+    }
+    if sub.get_one::<String>("api_keys").is_some() {
+        let instead = "ct-report intensity fetch";
+        super::client::say(&format!(
+            "--api_keys is not used: live intensity is what \"{instead}\" has put in the series file"
+        ));
     }
     let command: Vec<OsString> =
         sub.get_many::<OsString>("command").unwrap_or_default().cloned().collect();
     let config = sub.get_one::<PathBuf>("config");
     run::run(&set, config.map(PathBuf::as_path), &command)
+}
+
+/// What the option's own grammar allows, and what a command without Slurm has.
+fn check(set: &OptionSet) -> Result<(), String> {
+    let settings = set.check().map_err(|e| e.to_string())?;
+    match settings.epoch_by {
+        EpochBy::Mark => Ok(()),
+        EpochBy::Step => Err("epoch_by is \"step\", expected mark or pattern: a command without \
+                              Slurm has no steps"
+            .to_owned()),
+        EpochBy::Pattern => {
+            outputs::compile(&settings.epoch_pattern).map(drop).map_err(|e| e.to_string())
+        }
+    }
 }
 
 fn usage(message: &str) -> ExitCode {
@@ -80,6 +107,24 @@ fn command() -> Command {
                         .help("Print the reply as JSON"),
                 ),
         )
+        .subcommand(
+            Command::new("confirm")
+                .about("Answer the question of a job of yours that waits (stop_and_confirm)")
+                .arg(
+                    Arg::new("answer")
+                        .value_name("y|n")
+                        .required(true)
+                        .value_parser(["y", "yes", "n", "no"])
+                        .hide_possible_values(true)
+                        .help("y: it goes on; n: it ends"),
+                )
+                .arg(
+                    Arg::new("job")
+                        .value_name("JOBID")
+                        .value_parser(value_parser!(u32))
+                        .help("Job id; this job if left out"),
+                ),
+        )
         .subcommand(run_subcommand())
 }
 
@@ -102,6 +147,13 @@ fn run_subcommand() -> Command {
                 .help(format!("{} [default: {}]", key.help, key.default)),
         );
     }
+    run = run.arg(
+        Arg::new("api_keys")
+            .long("api_keys")
+            .alias("api-keys")
+            .value_name("DICT")
+            .help("Taken and not used: keys are given to ct-report intensity fetch"),
+    );
     run.arg(
         Arg::new("command")
             .value_name("COMMAND")

@@ -1,21 +1,22 @@
 //! Measures a command in this process: a station of one job, with a socket for its epoch marks.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ct_core::config::{Config, Policy};
 use ct_core::energy::Component;
-use ct_core::option::OptionSet;
+use ct_core::option::{EpochBy, OptionSet};
 use ct_core::protocol::{
     JOB_ID_ENV, JobFacts, OpenLogs, Reply, SOCKET_ENV, SOCKET_NAME, parse_request, to_line,
 };
-use ct_core::record::EndReason;
+use ct_core::record::{BudgetAction, EndReason};
 use ct_core::sampler::Sampler;
 use ct_core::source::Device;
 use nix::sys::signal::{Signal, kill};
@@ -25,16 +26,27 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use super::client::say;
 use super::place;
 use super::run::spawned;
-use crate::dispatch::{Desk, Peer};
+use crate::dispatch::{Desk, Peer, take_epochs};
+use crate::ending::signal_tree;
 use crate::log_files::LogFiles;
+use crate::outputs::Outputs;
 use crate::series_watch::SeriesWatch;
 use crate::server::Server;
 use crate::station::Station;
+
+/// Time between two looks at a command that is being ended.
+const ENDING: Duration = Duration::from_millis(200);
 
 /// A command's meters, logs and socket.
 pub(super) struct Local {
     station: Station,
     logs: LogFiles,
+    outputs: Outputs,
+    /// Readable when something was found in the command's output.
+    found: UnixStream,
+    /// Whether the command's output goes through us.
+    is_passed_on: bool,
+    ending: Option<Instant>,
     server: Server,
     socket_dir: PathBuf,
     job_id: u32,
@@ -50,9 +62,10 @@ impl Local {
         let sampler = Sampler::open(&config);
         let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let job_id = std::process::id();
-        let facts = facts(job_id, &sampler);
         let watch = SeriesWatch::start(&config.carbon)?;
         let guessed = place::guess(&config.carbon);
+        let mut facts = facts(job_id, &sampler);
+        facts.option = Some(set.to_text());
         let mut station = Station::new(config, node, sampler);
         station.watch_series(watch);
         if let Some(fixed) = guessed {
@@ -61,7 +74,19 @@ impl Local {
         station.start_local(facts, set);
         let socket_dir = make_socket_dir(job_id)?;
         let server = Server::bind(&socket_dir.join(SOCKET_NAME))?;
-        let mut local = Self { station, logs: LogFiles::default(), server, socket_dir, job_id };
+        let (found, wake) = UnixStream::pair()?;
+        found.set_nonblocking(true)?;
+        let mut local = Self {
+            station,
+            logs: LogFiles::default(),
+            outputs: Outputs::waking(wake),
+            found,
+            is_passed_on: false,
+            ending: None,
+            server,
+            socket_dir,
+            job_id,
+        };
         if let Err(e) = local.open_logs() {
             say(&format!("no logs: {e:#}"));
         }
@@ -95,6 +120,12 @@ impl Local {
                 return spawned(command.status());
             }
         };
+        let pattern = self.pattern();
+        let follows = pattern.as_ref().is_some_and(|pattern| self.follow_own_output(pattern));
+        self.is_passed_on = pattern.is_some() && !follows;
+        if self.is_passed_on {
+            command.stdout(Stdio::piped());
+        }
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(e) => {
@@ -106,9 +137,50 @@ impl Local {
             // The root of its processes.
             job.stepd_pids.insert(child.id());
         }
+        if let (Some(pattern), Some(pipe)) = (&pattern, child.stdout.take()) {
+            if let Err(e) = self.outputs.pass_on(self.job_id, pattern, pipe.into()) {
+                say(&format!("epochs are not counted: {e}"));
+            }
+        }
         let status = self.serve(&mut child, &signals);
         self.finish(status.as_ref().ok().copied());
         spawned(status)
+    }
+
+    /// The line that begins an epoch, where lines do.
+    fn pattern(&self) -> Option<String> {
+        let settings = &self.station.jobs().get(&self.job_id)?.settings;
+        let is_asked_for = settings.epoch_by == EpochBy::Pattern;
+        is_asked_for.then(|| settings.epoch_pattern.clone())
+    }
+
+    /// Follows our standard output, which is the command's too, where it is a file.
+    fn follow_own_output(&mut self, pattern: &str) -> bool {
+        let Ok(file) = File::open("/proc/self/fd/1") else { return false };
+        let is_file = file.metadata().is_ok_and(|m| m.is_file());
+        is_file && self.outputs.follow(self.job_id, pattern, vec![file.into()]).is_ok()
+    }
+
+    /// Ends the command where its owner said no, or its budget is passed.
+    fn end_if_wanted(&mut self, child: &Child) {
+        let uid = geteuid().as_raw();
+        let grace = Duration::from_secs_f64(self.station.config().track.stop_grace_s);
+        let Some(job) = self.station.job_mut(self.job_id).filter(|job| job.is_to_end()) else {
+            return;
+        };
+        match self.ending {
+            None => {
+                signal_tree(uid, child.id(), rustix::process::Signal::TERM);
+                job.note_end(BudgetAction::Terminated);
+                self.ending = Some(Instant::now());
+            }
+            Some(since) if since.elapsed() >= grace => {
+                if signal_tree(uid, child.id(), rustix::process::Signal::KILL) > 0 {
+                    job.note_end(BudgetAction::Killed);
+                }
+            }
+            Some(_) => {}
+        }
     }
 
     /// Answers marks and samples until the command ends.
@@ -120,18 +192,25 @@ impl Local {
             {
                 return Ok(status);
             }
+            self.end_if_wanted(child);
             let timeout = self.station.next_sample_in();
-            let (station, logs) = (&mut self.station, &mut self.logs);
+            let timeout = if self.ending.is_some() { timeout.min(ENDING) } else { timeout };
+            let (station, logs, outputs) = (&mut self.station, &mut self.logs, &mut self.outputs);
             let owner = geteuid().as_raw();
             let mut answer = |peer: Peer, line: &[u8], fds: Vec<OwnedFd>| {
-                let mut desk = Desk { station: &mut *station, logs: &mut *logs, owner };
+                let mut desk = Desk {
+                    station: &mut *station,
+                    logs: &mut *logs,
+                    outputs: &mut *outputs,
+                    owner,
+                };
                 let reply = match parse_request(line) {
                     Ok(request) => desk.answer(peer, request, fds),
                     Err(e) => Reply::Error { message: e.to_string() },
                 };
                 to_line(&reply).unwrap_or_default()
             };
-            let others = [signals.child.as_fd(), signals.end.as_fd()];
+            let others = [signals.child.as_fd(), signals.end.as_fd(), self.found.as_fd()];
             let ready = self.server.turn(timeout, &others, &mut answer)?;
             if ready[0] {
                 drain(&signals.child);
@@ -142,6 +221,10 @@ impl Local {
                 // Whoever asks us to end means the command; ctrl-C has reached it already.
                 let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
                 let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            }
+            if ready[2] {
+                drain(&self.found);
+                take_epochs(&mut self.station, &mut self.logs, &self.outputs);
             }
             if self.station.next_sample_in().is_zero() {
                 self.station.sample();
@@ -156,6 +239,14 @@ impl Local {
             Some(status) if status.success() => EndReason::Completed,
             _ => EndReason::Failed,
         };
+        let labels = if self.pattern().is_none() {
+            Vec::new()
+        } else if self.is_passed_on {
+            self.outputs.drain(self.job_id)
+        } else {
+            self.outputs.finish(self.job_id)
+        };
+        self.station.output_began_epochs(self.job_id, &labels);
         let text = self.station.step_end(self.job_id, "batch");
         eprint_text(&text);
         self.station.job_end(self.job_id, status.map(|s| i32::from(!s.success())), true);

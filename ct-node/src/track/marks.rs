@@ -1,10 +1,13 @@
-//! Marks and questions of a job to ct-noded. Whatever goes wrong, the job goes on: exit 0.
+//! Marks and questions of a job to ct-noded. Whatever goes wrong, the job goes on: exit 0; only
+//! where its owner wants it to end, it ends.
 
 use std::process::ExitCode;
 
 use ct_core::protocol::{JobStatus, Reply, Request};
+use ct_core::record::{BudgetUse, PredictedBy, Prediction};
 
 use super::client::{Tracker, print, say};
+use super::confirm;
 
 /// Marks the start of an epoch.
 pub(super) fn epoch_start() -> ExitCode {
@@ -25,8 +28,7 @@ fn mark(request: impl Fn(u32) -> Request) -> ExitCode {
     match Tracker::around() {
         None => say("no tracker around (is the carbontracker plugin loaded?); nothing is marked"),
         Some(tracker) => match tracker.ask(&request(tracker.job_id)) {
-            Ok(Reply::Text { text, .. }) => print(&text),
-            Ok(_) => say("ct-noded answered something else; nothing is marked"),
+            Ok(reply) => return confirm::follow(&tracker, reply),
             Err(e) => say(&format!("nothing is marked: {e:#}")),
         },
     }
@@ -73,14 +75,38 @@ fn show(status: &JobStatus) -> String {
     let of = status.epochs_declared.map(|n| format!(" of {n}")).unwrap_or_default();
     let running = if status.epoch_running { ", one is running" } else { "" };
     lines.push(format!("  Epochs     {}{of} done{running}", status.epochs_done));
-    if let Some(p) = &status.prediction {
-        lines.push(format!(
-            "  Predicted  {:.0} s, {:.0} J, {:.3} gCO2e for {} epochs",
-            p.duration_s, p.energy_j, p.co2e_g, p.epochs
-        ));
+    lines.extend(status.prediction.as_ref().map(show_prediction));
+    lines.extend(status.budget.as_ref().map(show_budget));
+    if let Some(seconds) = status.waits_s {
+        lines.push(format!("  Waits      {seconds:.0} s for an answer: ct-track confirm y, or n"));
     }
     let methods: Vec<String> = status.method.iter().map(|(c, m)| format!("{c} {m}")).collect();
     lines.push(format!("  Measured   {}", methods.join(", ")));
     lines.extend(status.warnings.iter().map(|w| format!("  Note       {w}")));
     lines.join("\n") + "\n"
+}
+
+fn show_prediction(p: &Prediction) -> String {
+    let of = match p.by {
+        PredictedBy::Epochs => format!("{} epochs, from {}", p.epochs, p.from_epochs),
+        PredictedBy::TimeLimit => "its time limit".to_owned(),
+    };
+    let interval = match (p.energy_j_low, p.energy_j_high) {
+        (Some(low), Some(high)) => format!(" (95 %: {low:.0} to {high:.0} J)"),
+        _ => String::new(),
+    };
+    let (seconds, joules, grams) = (p.duration_s, p.energy_j, p.co2e_g);
+    format!("  Predicted  {seconds:.0} s, {joules:.0} J{interval}, {grams:.3} gCO2e for {of}")
+}
+
+fn show_budget(budget: &BudgetUse) -> String {
+    let energy = budget.max_energy_kwh.map(|kwh| format!("{kwh} kWh"));
+    let co2 = budget.max_co2_g.map(|g| format!("{g} gCO2e"));
+    let limits: Vec<String> = [energy, co2].into_iter().flatten().collect();
+    let state = match (budget.exceeded_at, budget.by) {
+        (Some(_), _) => "exceeded",
+        (None, Some(_)) => "passed by the prediction",
+        (None, None) => "not passed",
+    };
+    format!("  Budget     {}: {state}", limits.join(", "))
 }

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use ct_core::option::OptionSet;
-use ct_core::protocol::{Reply, Request};
+use ct_core::protocol::Request;
 
-use super::client::{Tracker, print, say};
+use super::client::{Tracker, say};
+use super::confirm;
 use super::local::Local;
 
 /// Runs the command: as one epoch of a job that is tracked, else measured in this process.
@@ -17,6 +18,10 @@ pub(super) fn run(set: &OptionSet, config: Option<&Path>, command: &[OsString]) 
     let mut child = Command::new(program);
     child.args(args);
     if let Some(tracker) = Tracker::around().filter(|t| t.ask(&Request::Ping {}).is_ok()) {
+        if set.keys().next().is_some() || config.is_some() {
+            say("options of run are not used: the job around is tracked, with those of its \
+                 --carbontracker option");
+        }
         return run_in_job(&tracker, child);
     }
     match Local::start(set, config) {
@@ -36,8 +41,8 @@ fn run_in_job(tracker: &Tracker, mut child: Command) -> ExitCode {
     }
     let status = child.status();
     match tracker.ask(&Request::EpochEnd { job_id }) {
-        Ok(Reply::Text { text, .. }) => print(&text),
-        Ok(_) => {}
+        // The command's status is ours, whatever comes of a question.
+        Ok(reply) => drop(confirm::follow(tracker, reply)),
         Err(e) => say(&format!("not marked as an epoch: {e:#}")),
     }
     spawned(status)

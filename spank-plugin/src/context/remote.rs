@@ -5,6 +5,7 @@
 //! slurmd's: nothing is done there.
 
 mod logs;
+mod output;
 mod step;
 
 use std::os::fd::OwnedFd;
@@ -34,6 +35,7 @@ struct State {
     /// Whether ct-noded answered at first: one that has gone since is worth a new start.
     was_answered: bool,
     open_logs: Option<OpenLogs>,
+    wants_output: bool,
     handles: Vec<OwnedFd>,
     n_exited: u32,
     is_ended: bool,
@@ -65,6 +67,7 @@ pub(crate) fn init_post_opt(spank: &Spank) {
         service,
         was_answered: false,
         open_logs: None,
+        wants_output: false,
         handles: Vec::new(),
         n_exited: 0,
         is_ended: false,
@@ -74,8 +77,8 @@ pub(crate) fn init_post_opt(spank: &Spank) {
             step.was_answered = true;
             spank.setenv(SOCKET_ENV, &step.service.socket.to_string_lossy());
             spank.setenv(JOB_ID_ENV, &step.id.job_id.to_string());
-            if let Reply::Started { open_logs, .. } = reply {
-                step.open_logs = open_logs;
+            if let Reply::Started { open_logs, wants_output, .. } = reply {
+                (step.open_logs, step.wants_output) = (open_logs, wants_output);
             }
         }
         Err(error) => absence::report(&log, &step.service, &error),
@@ -120,6 +123,31 @@ pub(crate) fn user_init(spank: &Spank) {
     }
 }
 
+/// In the step's first task, as its user, before the program starts: its standard output is read for
+/// epochs, where the job wants that and it is a file.
+pub(crate) fn task_init(spank: &Spank) {
+    // A fork of slurmstepd: nobody is left who could give a lock back.
+    let Ok(guard) = STATE.try_lock() else { return };
+    let Some(state) = guard.as_ref().filter(|state| state.wants_output) else { return };
+    let is_first = spank.item_u32(sys::S_TASK_ID) == Some(0);
+    if !is_first || spank.item_u32(sys::S_JOB_UID) != Some(os::effective_uid()) {
+        return;
+    }
+    match output::open() {
+        Ok(handle) => {
+            let request = Request::Output { job_id: state.id.job_id };
+            let client = Client::connect(&state.service, patience());
+            if let Err(error) = client.and_then(|c| c.ask_with(&request, &[handle])) {
+                logging::say(&format!("carbontracker: epochs are not counted: {error}\n"));
+            }
+        }
+        Err(cause) => logging::say(&format!(
+            "carbontracker: epochs are not counted: epoch_by:pattern reads the output file of a \
+             batch job, and this output is {cause}\n"
+        )),
+    }
+}
+
 /// Counts the tasks of a step; with the last one an srun step has ended. The batch step goes on to
 /// [`exit`], when its control groups may be gone: now is the last time to see its CPU time.
 pub(crate) fn task_exit(spank: &Spank) {
@@ -160,7 +188,9 @@ fn end_step(state: &mut State) {
 fn ask_for_text(state: &State) -> Result<String, ClientError> {
     let client = reach_again(state)?;
     let request = Request::StepEnd { job_id: state.id.job_id, step: state.id.name.clone() };
-    let Reply::Text { text, need_logs } = client.ask(&request)? else { return Ok(String::new()) };
+    let Reply::Text { text, need_logs, .. } = client.ask(&request)? else {
+        return Ok(String::new());
+    };
     if need_logs && !state.handles.is_empty() {
         // The logs wait for their files in ct-noded; the text for the job's output is here already.
         pass_logs(&client, state)?;

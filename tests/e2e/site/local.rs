@@ -163,3 +163,86 @@ fn without_a_tracker_around_a_script_goes_on() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_command_that_prints_its_epochs_or_is_over_its_budget_is_seen_and_ended() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let cluster = Cluster::builder().create()?;
+    let user = cluster.user(1);
+    let lines = "for n in 1 2; do echo Epoch $n; sleep 0.5; done; exit 3";
+    // Through a pipe and into a file: what the command prints is what we print.
+    let bin = cluster.dir().join("ct-track");
+    track(user, &cluster, &["--version"])?.success();
+    for (to, dir) in [("| cat", "piped"), ("> out; s=$?; cat out; exit $s", "file")] {
+        let script = format!(
+            "{} run --epoch_by pattern --log_dir {dir} -- sh -c '{lines}' {to}",
+            bin.display()
+        );
+        let output = cluster.command(user, "sh").args(&["-c", &script]).run()?;
+        assert_eq!(output.stdout_unchecked(), "Epoch 1\nEpoch 2\n", "{output}");
+        let logs = cluster.home(user).join(dir);
+        let record: serde_json::Value = serde_json::from_str(&texts(&logs, ".json")[0])?;
+        assert_eq!(number(&record, "epochs.done"), 2.0, "{to}: {record:#}");
+    }
+    let budget =
+        ["run", "--max_co2", "0.000001", "--on_budget", "stop", "--update_interval", "0.2"];
+    let args = [&budget[..], &["--log_dir", "stopped", "--", "sh", "-c", "sleep 60; echo done"]];
+    let output = track(user, &cluster, &args.concat())?;
+    // 128 and SIGTERM, as a shell has it.
+    assert_eq!((output.code(), output.stdout_unchecked()), (Some(143), ""), "{output}");
+    let stopped = cluster.home(user).join("stopped");
+    let record: serde_json::Value = serde_json::from_str(&texts(&stopped, ".json")[0])?;
+    assert_eq!(record["budget"]["action"], "terminated", "{record:#}");
+    Ok(())
+}
+
+#[test]
+fn options_a_command_cannot_have_are_refused_and_upstreams_are_taken() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let cluster = Cluster::builder().create()?;
+    let user = cluster.user(1);
+    for (args, says) in [
+        (["--epoch_by", "step"], "expected mark or pattern"),
+        (["--epoch_pattern", "x{9}{9999}{999}"], "such as \"Epoch ([0-9]+)\""),
+        (["--epoch_pattern", "Epoch ("], "a closing ) for each ("),
+        (["--max_energy", "-3"], "kWh above 0"),
+    ] {
+        let output = track(user, &cluster, &[&["run"], &args[..], &["--", "true"]].concat())?;
+        assert_eq!(output.code(), Some(2), "{output}");
+        assert!(output.stderr().contains(says), "{output}");
+    }
+    // A command's own options of the same names stay its own.
+    let keys =
+        ["run", "--api_keys", "{'electricitymaps': 'x'}", "--", "echo", "--epochs", "--api_keys"];
+    let output = track(user, &cluster, &keys)?.success();
+    assert_eq!(output.stdout_unchecked(), "--epochs --api_keys\n");
+    assert!(output.stderr().contains("--api_keys is not used"), "{output}");
+    Ok(())
+}
+
+#[test]
+fn a_command_waits_for_an_answer_and_ends_with_no() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let cluster = Cluster::builder().create()?;
+    let user = cluster.user(1);
+    let bin = cluster.dir().join("ct-track");
+    for (answer, code, printed) in [("y", 0, true), ("n", 143, false)] {
+        let script = format!(
+            "(sleep 2; {t} confirm {answer}) & {t} epoch start; sleep 0.2; {t} epoch end; echo trained",
+            t = bin.display()
+        );
+        let args =
+            ["run", "--epochs", "2", "--stop_and_confirm", "true", "--", "sh", "-c", &script];
+        let output = track(user, &cluster, &args)?;
+        assert_eq!(output.code(), Some(code), "{output}");
+        assert!(output.stdout_unchecked().contains("Continue training (y/n)?"), "{output}");
+        assert_eq!(output.stdout_unchecked().contains("trained"), printed, "{output}");
+    }
+    Ok(())
+}

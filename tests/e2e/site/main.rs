@@ -1,7 +1,9 @@
 //! Tracked jobs on a real cluster, from the option to the month's report.
 
 mod batch;
+mod control;
 mod endings;
+mod epochs;
 mod forms;
 mod gpus;
 mod harm;

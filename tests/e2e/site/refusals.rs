@@ -12,7 +12,10 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("components:tpu", &["components is \"tpu\"", "all, cpu, gpu or gpu+cpu"]),
     ("update_interval:-1", &["update_interval is \"-1\"", "seconds from 0.1 to 3600"]),
     ("log_dir:a\u{1b}[2Jb", &["log_dir is \"a\\u{1b}[2Jb\"", "without control characters"]),
-    ("max_energy:3", &["max_energy is \"3\"", "not available in this version"]),
+    ("max_energy:-3", &["max_energy is \"-3\"", "a number of kWh above 0"]),
+    ("max_co2:NaN", &["max_co2 is \"NaN\"", "a number of grams above 0"]),
+    ("epoch_pattern:Epoch (", &["epoch_pattern is \"Epoch (\"", "a closing ) for each ("]),
+    ("epoch_by:step,stop_and_confirm:true", &["stop_and_confirm is", "expected epoch_by:mark"]),
 ];
 
 #[test]
