@@ -346,3 +346,90 @@ fn a_guess_of_the_place_is_said_in_the_log() {
                 Using average carbon intensity for World: 445.00 gCO2eq/kWh.";
     assert!(guessed.log.error.contains(said), "{}", guessed.log.error);
 }
+
+#[test]
+fn a_budget_is_warned_of_once_by_the_prediction_and_once_by_what_was_drawn() {
+    let world = World::new();
+    // 120 W for 10 s with PUE 1.58 are 1896 J: three epochs 0.00158 kWh.
+    let mut job = job("epochs:3,max_energy:0.001,on_budget:stop");
+    for epoch in 0..3 {
+        job.epoch_start(at(epoch * 10));
+        run_until(&mut job, epoch * 10 + 10);
+        job.epoch_end(at(epoch * 10 + 10), world.context()).unwrap();
+        job.check_budget(at(epoch * 10 + 10), world.context());
+    }
+    let said = job.take_unsaid();
+    assert_eq!(
+        said.matches("Budget: predicted are 0.001580 kWh of max_energy").count(),
+        1,
+        "{said}"
+    );
+    assert_eq!(said.matches("Budget: used are 0.001053 kWh").count(), 1, "{said}");
+    assert_eq!(job.end_wanted(), Some(at(20)));
+    job.note_end(crate::record::BudgetAction::Killed);
+    let record = job.record(EndReason::Failed, world.context());
+    let budget = record.budget.as_ref().unwrap();
+    assert_eq!(budget.by, Some(crate::record::PassedBy::Prediction));
+    assert_eq!((budget.passed_at, budget.exceeded_at), (Some(at(10).wall), Some(at(20).wall)));
+    assert_eq!(budget.action, crate::record::BudgetAction::Killed);
+    let line = record.to_line().unwrap();
+    assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
+}
+
+#[test]
+fn the_prediction_of_the_record_is_made_anew_and_the_block_once() {
+    let world = World::new();
+    let mut job = job("epochs:4,epochs_before_pred:2,monitor_epochs:-1");
+    let mut printed = String::new();
+    for (start, end) in [(0, 10), (10, 30), (30, 40)] {
+        job.epoch_start(at(start));
+        run_until(&mut job, end);
+        printed.push_str(&job.epoch_end(at(end), world.context()).unwrap());
+        let from = job.prediction.as_ref().map(|p| p.from_epochs);
+        assert_eq!(from, Some(job.n_epochs()).filter(|n| *n >= 2));
+    }
+    assert_eq!(printed.matches("Predicted").count(), 1, "{printed}");
+    let p = job.prediction.clone().unwrap();
+    // 1.2, 2.4 and 1.2 kJ: 4 · 1.6 kJ; s = 692.8 J, t = 4.303, √(1 + 1/3): ± 3442 J, but what was
+    // drawn is drawn.
+    assert!((p.energy_j - 6400.0).abs() < 1e-6, "{p:?}");
+    assert!((p.energy_j_high.unwrap() - 9842.3).abs() < 1.0, "{p:?}");
+    assert_eq!(p.energy_j_low, Some(4800.0));
+}
+
+#[test]
+fn lines_of_one_label_are_one_epoch_and_the_last_ends_with_the_output() {
+    let world = World::new();
+    let mut job = job("epochs:3,epoch_by:pattern");
+    for (second, label) in [(5, "1"), (6, "1"), (10, "2"), (12, "2"), (20, "3")] {
+        run_until(&mut job, second);
+        job.output_began_epoch(at(second), Some(label), world.context());
+    }
+    run_until(&mut job, 26);
+    job.output_ended(at(26), world.context());
+    let seconds: Vec<u64> = job.epochs().iter().map(|e| e.duration.as_secs()).collect();
+    assert_eq!(seconds, [5, 10, 6]);
+    assert!(job.take_unsaid().contains("Predicted consumption for 3 epoch(s)"));
+    // A program that ends in its second epoch of three was interrupted in it.
+    let mut job = self::job("epochs:3,epoch_by:pattern");
+    job.output_began_epoch(at(0), Some("1"), world.context());
+    run_until(&mut job, 9);
+    job.output_ended(at(9), world.context());
+    assert_eq!(job.n_epochs(), 0);
+}
+
+#[test]
+fn a_question_holds_back_the_actual_block_until_it_is_answered() {
+    let world = World::new();
+    let mut job = job("epochs:3,stop_and_confirm:true");
+    job.epoch_start(at(0));
+    run_until(&mut job, 10);
+    let printed = job.epoch_end(at(10), world.context()).unwrap();
+    assert!(printed.ends_with("CarbonTracker: Continue training (y/n)?\n"), "{printed}");
+    assert!(!printed.contains("Actual") && job.waits_since() == Some(at(10)));
+    assert!(job.answer(crate::config::YesNo::Y, at(12), world.context()));
+    let said = job.take_unsaid();
+    assert!(said.starts_with("CarbonTracker: Continuing...\nCarbonTracker: \nActual"), "{said}");
+    assert!(!job.answer(crate::config::YesNo::N, at(13), world.context()), "answered already");
+    assert!(!job.is_to_end() && job.waits_since().is_none());
+}

@@ -169,6 +169,48 @@ fn a_jobs_logs_are_wanted_once_by_their_names() {
 }
 
 #[test]
+fn a_program_declares_what_the_jobs_option_left_open() {
+    let mut bench = Bench::new();
+    let option = Some("epochs:7".to_owned());
+    bench.station.job_start(JobFacts { option, ..facts(1, 4) });
+    bench.station.declare(1, "epochs:100,epochs_before_pred:2,monitor_epochs:-1").unwrap();
+    let settings = &bench.station.jobs()[&1].settings;
+    assert_eq!((settings.epochs, settings.epochs_before_pred), (Some(7), 2));
+    for (text, part) in [
+        ("log_dir:/x", "log_dir is not a program's to declare"),
+        ("epochs:-1", "epochs is \"-1\""),
+        ("off", "expected KEY:VALUE"),
+    ] {
+        let message = bench.station.declare(1, text).unwrap_err();
+        assert!(message.contains(part), "{text}: {message}");
+    }
+}
+
+#[test]
+fn a_step_whose_slurmstepd_is_gone_keeps_no_other_from_being_an_epoch() {
+    let mut bench = Bench::new();
+    let mut job = facts(1, 4);
+    job.option = Some("epochs:2,epoch_by:step".to_owned());
+    let step = |name: &str, stepd_pid: u32| StepFacts {
+        name: name.to_owned(),
+        stepd_pid,
+        ..StepFacts::default()
+    };
+    // No process has this pid.
+    bench.station.step_start(job.clone(), &step("0", u32::MAX));
+    bench.draw(70);
+    bench.station.step_start(job, &step("1", u32::MAX - 1));
+    bench.draw(30);
+    bench.station.step_end(1, "1");
+    let job = &bench.station.jobs()[&1];
+    assert_eq!(
+        job.epochs().iter().map(|e| e.energy.cpu.as_u64()).collect::<Vec<_>>(),
+        [30_000_000]
+    );
+    assert!(job.warnings.iter().any(|w| w.contains("the end of step 0 was not told")));
+}
+
+#[test]
 fn a_commands_own_station_takes_its_options() {
     let mut bench = Bench::new();
     let mut set = OptionSet::default();

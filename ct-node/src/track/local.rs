@@ -137,10 +137,10 @@ impl Local {
             // The root of its processes.
             job.stepd_pids.insert(child.id());
         }
-        if let (Some(pattern), Some(pipe)) = (&pattern, child.stdout.take()) {
-            if let Err(e) = self.outputs.pass_on(self.job_id, pattern, pipe.into()) {
-                say(&format!("epochs are not counted: {e}"));
-            }
+        if let (Some(pattern), Some(pipe)) = (&pattern, child.stdout.take())
+            && let Err(e) = self.outputs.pass_on(self.job_id, pattern, pipe.into())
+        {
+            say(&format!("epochs are not counted: {e}"));
         }
         let status = self.serve(&mut child, &signals);
         self.finish(status.as_ref().ok().copied());
