@@ -36,8 +36,10 @@ impl TimeLimits {
         let work = move || {
             for job_id in inbox {
                 let job = job_id.to_string();
-                let answer =
-                    answer_of("squeue", &["--noheader", "--states=running", "--jobs", &job, "--format=%L"]);
+                let answer = answer_of(
+                    "squeue",
+                    &["--noheader", "--states=running", "--jobs", &job, "--format=%L"],
+                );
                 let Some(told) = answer.filter(|told| told.is_success) else { continue };
                 let left = told.out.lines().next().and_then(parse_left);
                 let at = left.and_then(|left| Utc::now().checked_add_signed(left));
