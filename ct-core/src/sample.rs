@@ -8,7 +8,6 @@ use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::attribution::apportion;
-use crate::source::procfs::CpuBusy;
 use crate::units::Microjoules;
 
 /// An instant by both clocks: durations come from the monotonic one, labels from the other.
@@ -37,6 +36,26 @@ pub struct DeviceEnergy {
     pub answered: bool,
     /// Time since that reading; longer than the interval where the device did not answer before.
     pub span: Duration,
+}
+
+/// How long CPUs were not idle, since boot or between two readings; resolution 10 ms.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuBusy {
+    /// Summed over all of them.
+    pub all: Duration,
+    /// By number; one that is offline is absent or zero.
+    pub by_cpu: Vec<Duration>,
+}
+
+impl CpuBusy {
+    /// How long they were busy since an earlier reading; nothing for a CPU that was not there then.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let by_cpu = self.by_cpu.iter().zip(&earlier.by_cpu);
+        Self {
+            all: self.all.saturating_sub(earlier.all),
+            by_cpu: by_cpu.map(|(now, before)| now.saturating_sub(*before)).collect(),
+        }
+    }
 }
 
 /// The difference of two samples.

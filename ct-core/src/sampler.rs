@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Policy};
 use crate::energy::Component;
-use crate::sample::{DeviceEnergy, Interval, Moment};
-use crate::source::procfs::{CpuBusy, StatFile, read_node_cpu};
+use crate::sample::{CpuBusy, DeviceEnergy, Interval, Moment};
+use crate::source::procfs::{StatFile, read_node_cpu};
 use crate::source::{Device, GpuProcess, Partition, ReadError, Source};
 use health::{Reading, Step, Track, longest_gap, timestamp};
 use rest::Rest;

@@ -59,6 +59,7 @@ pub(crate) fn name(request: &Request) -> &'static str {
         Request::Logs { .. } => "logs",
         Request::StepEnd { .. } => "step_end",
         Request::JobEnd(_) => "job_end",
+        Request::Status { .. } => "status",
         _ => "other",
     }
 }

@@ -78,7 +78,7 @@ fn log_files_are_opened_by_the_user_passed_on_and_passed_again_when_they_were_lo
     let run = Host::new(REMOTE).run(&batch_words(&dir));
     let requests = daemon.requests();
     let names: Vec<_> = requests.iter().map(daemon::name).collect();
-    assert_eq!(names, ["step_start", "logs", "step_end", "logs"], "{run}");
+    assert_eq!(names, ["step_start", "logs", "status", "step_end", "logs"], "{run}");
     for name in ["42.log", "42.json"] {
         // The daemon writes one line through each handle it is passed.
         let text = fs::read_to_string(dir.path().join("carbontracker").join(name)).unwrap();

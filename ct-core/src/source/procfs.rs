@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::ReadError;
 use super::cpus::MOST_CPUS;
+use crate::sample::CpuBusy;
 
 /// Ticks per second of `/proc/stat`: USER_HZ, 100 on every Linux that Slurm runs on.
 const USER_HZ: u64 = 100;
@@ -68,26 +69,6 @@ pub struct StatFile {
 
 /// Bytes of `/proc/stat` that are read at first; twice as many where its CPUs need more.
 const STAT_BYTES: usize = 2048;
-
-/// How long CPUs were not idle, since boot or between two readings; resolution 10 ms.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CpuBusy {
-    /// Summed over all of them.
-    pub all: Duration,
-    /// By number; one that is offline is absent or zero.
-    pub by_cpu: Vec<Duration>,
-}
-
-impl CpuBusy {
-    /// How long they were busy since an earlier reading; nothing for a CPU that was not there then.
-    pub fn since(&self, earlier: &Self) -> Self {
-        let by_cpu = self.by_cpu.iter().zip(&earlier.by_cpu);
-        Self {
-            all: self.all.saturating_sub(earlier.all),
-            by_cpu: by_cpu.map(|(now, before)| now.saturating_sub(*before)).collect(),
-        }
-    }
-}
 
 impl StatFile {
     /// The one below `procfs`; it is opened when it is read.

@@ -8,10 +8,11 @@ use std::time::Duration;
 use ct_core::attribution::{Holding, OnPackage};
 use ct_core::config::Config;
 use ct_core::job::{ActivitySource, Job};
+use ct_core::sample::CpuBusy;
 use ct_core::sampler::Sampler;
 use ct_core::source::cgroup::{self, CpuReading};
 use ct_core::source::cpus::{CpuSet, Packages};
-use ct_core::source::procfs::{CpuBusy, read_topology};
+use ct_core::source::procfs::read_topology;
 use ct_core::source::{Device, ReadError};
 
 use super::Station;

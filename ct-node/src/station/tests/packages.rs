@@ -1,9 +1,8 @@
 //! Shared nodes: two packages, cpusets, jobs that come and go, idle power.
 
 use ct_core::record::NodeRecord;
-use ct_core::sample::{DeviceEnergy, Interval};
+use ct_core::sample::{CpuBusy, DeviceEnergy, Interval};
 use ct_core::slurm::CgroupPaths;
-use ct_core::source::procfs::CpuBusy;
 use ct_core::units::Microjoules;
 
 use super::*;
