@@ -1,6 +1,6 @@
 //! Holds what the meters of a node counted against what the records of its jobs say.
 //!
-//! Lines of nodes and records of jobs come in, [`Row`]s and what they cannot explain go out. Knows
+//! Lines of nodes and records of jobs come in, rows and what they cannot explain go out. Knows
 //! no file and no format. The energy of jobs is that of their own records, not that the node's lines
 //! say of them: a record that was lost, doubled or altered has to show.
 
