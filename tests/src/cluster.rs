@@ -12,6 +12,7 @@
 //! This module knows nothing of the plugin under test; see [`Cluster::install_plugin`] and
 //! [`Cluster::set_node_env`] for how one gets in.
 
+mod accounting;
 mod boot;
 mod builder;
 mod command;

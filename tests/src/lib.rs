@@ -36,5 +36,7 @@ pub mod site;
 
 pub use cluster::{Cluster, JobId, JobInfo, Output, Proctrack, User};
 pub use plant::{Meter, PowerPlant};
-pub use require::{cgroup_test_is_possible, e2e_is_possible, has_cgroup_v1};
+pub use require::{
+    accounting_test_is_possible, cgroup_test_is_possible, e2e_is_possible, has_cgroup_v1,
+};
 pub use site::Site;

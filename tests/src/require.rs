@@ -50,6 +50,25 @@ pub fn cgroup_test_is_possible() -> bool {
     has_cgroup_v1()
 }
 
+/// Says whether a cluster with accounts can be started here; slurmdbd and MariaDB are asked for only
+/// where `CT_ACCOUNTING=required` is set, as they are large.
+///
+/// # Panics
+///
+/// With `CT_ACCOUNTING=required`, where they are missing; as [`e2e_is_possible`].
+#[track_caller]
+pub fn accounting_test_is_possible() -> bool {
+    let programs = ["/usr/sbin/slurmdbd", "/usr/sbin/mariadbd", "/usr/bin/mariadb-install-db"];
+    if let Some(program) = programs.iter().find(|program| !Path::new(program).exists()) {
+        let reason = format!("{program} is not installed (Debian: slurmdbd mariadb-server)");
+        let is_required = env::var("CT_ACCOUNTING").as_deref() == Ok("required");
+        assert!(!is_required, "CT_ACCOUNTING=required, but {reason}");
+        say(&format!("test of accounts skipped: {reason}"));
+        return false;
+    }
+    e2e_is_possible()
+}
+
 fn obstacle() -> Option<String> {
     if let Some(program) = PROGRAMS.iter().find(|p| !Path::new(p).exists()) {
         return Some(format!("{program} is not installed"));

@@ -1,5 +1,6 @@
 //! Tracked jobs on a real cluster, from the option to the month's report.
 
+mod accounting;
 mod batch;
 mod control;
 mod endings;

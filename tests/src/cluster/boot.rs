@@ -29,7 +29,10 @@ impl Cluster {
     ///
     /// Where a daemon cannot be started or does not answer within 30 s.
     pub fn boot(&self) -> Result<()> {
-        let result = self.boot_munge().and_then(|()| self.boot_controller());
+        let accounting =
+            || if self.config.has_accounting { self.boot_accounting() } else { Ok(()) };
+        let result = self.boot_munge().and_then(|()| accounting());
+        let result = result.and_then(|()| self.boot_controller());
         self.note_failure(result.and_then(|()| self.boot_nodes()))
     }
 
@@ -73,18 +76,18 @@ impl Cluster {
         })
     }
 
-    fn answers(&self, program: &str, args: &[&str]) -> bool {
+    pub(super) fn answers(&self, program: &str, args: &[&str]) -> bool {
         self.command(&User::root(), program).args(args).run().is_ok_and(|o| o.is_success())
     }
 
-    fn wait_until(&self, what: &str, done: impl FnMut() -> bool) -> Result<()> {
+    pub(super) fn wait_until(&self, what: &str, done: impl FnMut() -> bool) -> Result<()> {
         ensure!(poll_until(BOOT_PATIENCE, done), "waited {BOOT_PATIENCE:?} in vain until {what}");
         Ok(())
     }
 
     /// Starts a daemon in a session of its own; its pid goes to `pid/NAME`, what it prints to
     /// `log/NAME.out`.
-    fn spawn(
+    pub(super) fn spawn(
         &self,
         name: &str,
         program: &str,

@@ -48,6 +48,7 @@ pub struct Builder {
     pub(super) prolog_flags: String,
     pub(super) kill_wait_s: u32,
     pub(super) plugstack: String,
+    pub(super) has_accounting: bool,
     pub(super) extra: Vec<String>,
     pub(super) node_env: Vec<(usize, String, String)>,
     base: PathBuf,
@@ -66,6 +67,7 @@ impl Default for Builder {
             prolog_flags: "Alloc".to_owned(),
             kill_wait_s: 5,
             plugstack: String::new(),
+            has_accounting: false,
             extra: Vec::new(),
             node_env: Vec::new(),
             base: PathBuf::from("/tmp"),
@@ -146,6 +148,12 @@ impl Builder {
     /// [`Cluster::install_plugin`] suits better.
     pub fn plugstack(mut self, text: &str) -> Self {
         text.clone_into(&mut self.plugstack);
+        self
+    }
+
+    /// Keeps accounts: a MariaDB and a slurmdbd of the cluster's own. The last node's port is theirs.
+    pub fn accounting(mut self) -> Self {
+        self.has_accounting = true;
         self
     }
 

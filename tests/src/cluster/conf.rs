@@ -43,7 +43,6 @@ SlurmdTimeout=60
 UnkillableStepTimeout=20
 CompleteWait=0
 JobRequeue=1
-AccountingStorageType=accounting_storage/none
 JobAcctGatherFrequency=task=5
 AcctGatherNodeFreq=0
 PlugStackConfig={dir}/etc/plugstack.conf
@@ -59,6 +58,11 @@ PlugStackConfig={dir}/etc/plugstack.conf
     }
     if config.n_gres() > 0 {
         conf.push_str("GresTypes=gpu\n");
+    }
+    if config.has_accounting {
+        conf.push_str(&super::accounting::slurm_conf(layout));
+    } else {
+        conf.push_str("AccountingStorageType=accounting_storage/none\n");
     }
     for line in &config.extra {
         conf.push_str(line);
