@@ -3,6 +3,7 @@
 //! Records come in one by one, [`Report`] rows go out. Energies are summed in whole microjoules,
 //! so a sum by day and then by month equals the sum by month.
 
+pub(crate) mod accounted;
 pub(crate) mod column;
 pub(crate) mod slice;
 mod sums;
@@ -122,10 +123,24 @@ impl Report {
         }
     }
 
+    /// The sums of a group.
+    pub(crate) fn get(&self, group: &Group) -> Option<&Sums> {
+        self.groups.get(group)
+    }
+
     /// The groups in the order of their keys.
     pub(crate) fn groups(&self) -> impl Iterator<Item = (&Group, &Sums)> {
         self.groups.iter()
     }
+}
+
+/// The sums of records as wholes.
+pub(crate) fn sum<'a>(records: impl IntoIterator<Item = &'a Record>) -> Sums {
+    let mut sums = Sums::default();
+    for (number, record) in (1..).zip(records) {
+        sums.add(number, record, &slice::whole(record));
+    }
+    sums
 }
 
 fn value(key: Key, record: &Record, query: &Query, slice: &slice::Slice) -> Option<String> {

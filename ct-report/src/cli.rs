@@ -1,10 +1,14 @@
 //! The command line: what can be asked, and the commands that answer.
 
 pub(crate) mod aggregate;
+pub(crate) mod export;
+pub(crate) mod html;
 pub(crate) mod intensity;
+pub(crate) mod job;
 mod output;
 pub(crate) mod parse;
 pub(crate) mod reconcile;
+mod selection;
 pub(crate) mod usage;
 
 use std::path::PathBuf;
@@ -33,6 +37,12 @@ pub(crate) enum Command {
     Usage(Box<usage::UsageArgs>),
     /// Fill and show the site's file of carbon intensities
     Intensity(intensity::IntensityArgs),
+    /// Show one job: components, epochs, share of its nodes, what helps to need less
+    Job(Box<job::JobArgs>),
+    /// Write the sums of this month as metrics
+    Export(Box<export::ExportArgs>),
+    /// Write one page with charts and tables, which needs nothing but itself
+    Html(Box<html::HtmlArgs>),
     /// Hold the energy of jobs against the meters of the nodes they ran on
     Reconcile(Box<reconcile::ReconcileArgs>),
 }

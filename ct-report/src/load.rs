@@ -6,6 +6,7 @@ pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod nodes;
 pub(crate) mod paths;
+pub(crate) mod shares;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};

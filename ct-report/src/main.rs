@@ -7,12 +7,16 @@ mod aggregate;
 mod cli;
 mod diagnostic;
 mod dictionary;
+mod html;
 mod intensity;
+mod job;
 mod load;
+mod openmetrics;
 mod query;
 mod reconcile;
 mod render;
 mod row;
+mod sacct;
 mod total;
 mod upstream;
 
@@ -33,6 +37,9 @@ fn main() -> ExitCode {
         Command::Aggregate(args) => cli::aggregate::run(args),
         Command::Usage(args) => cli::usage::run(args),
         Command::Intensity(args) => cli::intensity::run(args),
+        Command::Job(args) => cli::job::run(args),
+        Command::Export(args) => cli::export::run(args),
+        Command::Html(args) => cli::html::run(args),
         Command::Reconcile(args) => cli::reconcile::run(args),
     };
     outcome.map_or_else(|error| diagnostic::report(&error), Outcome::exit_code)

@@ -23,11 +23,22 @@ pub(crate) struct Query {
     pub(crate) zone: Zone,
 }
 
-/// A job as the user names it: `42`, or `42_7` for one task of an array.
+/// A job as the user names it: `42`, `42_7` for one task of an array, or `42+1` for one component of
+/// a heterogeneous job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct JobSelector {
     id: u32,
-    task: Option<u32>,
+    part: Part,
+}
+
+/// Which part of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    All,
+    /// Index within an array.
+    Task(u32),
+    /// Offset within a heterogeneous job.
+    Component(u32),
 }
 
 impl std::str::FromStr for JobSelector {
@@ -35,21 +46,34 @@ impl std::str::FromStr for JobSelector {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let number = |part: &str| {
-            part.parse().map_err(|_| format!("job is {text:?}, expected an id such as 42 or 42_7"))
+            let digits = Some(part).filter(|part| part.bytes().all(|b| b.is_ascii_digit()));
+            digits
+                .and_then(|part| part.parse().ok())
+                .ok_or_else(|| format!("job is {text:?}, expected an id such as 42, 42_7 or 42+1"))
         };
-        match text.split_once('_') {
-            Some((id, task)) => Ok(Self { id: number(id)?, task: Some(number(task)?) }),
-            None => Ok(Self { id: number(text)?, task: None }),
-        }
+        let (id, part) = if let Some((id, task)) = text.split_once('_') {
+            (id, Part::Task(number(task)?))
+        } else if let Some((id, offset)) = text.split_once('+') {
+            (id, Part::Component(number(offset)?))
+        } else {
+            (text, Part::All)
+        };
+        Ok(Self { id: number(id)?, part })
     }
 }
 
 impl JobSelector {
     fn selects(self, record: &Record) -> bool {
         let id = Some(self.id);
-        match self.task {
-            Some(_) => record.array_job_id == id && record.array_task_id == self.task,
-            None => [Some(record.job_id), record.array_job_id, record.het_job_id].contains(&id),
+        match self.part {
+            Part::All => {
+                [Some(record.job_id), record.array_job_id, record.het_job_id].contains(&id)
+            }
+            Part::Task(task) => record.array_job_id == id && record.array_task_id == Some(task),
+            // Slurm gives the components of a heterogeneous job consecutive ids.
+            Part::Component(offset) => {
+                record.het_job_id == id && Some(record.job_id) == self.id.checked_add(offset)
+            }
         }
     }
 }
@@ -70,6 +94,11 @@ impl Query {
     /// Whether an instant lies in the time asked for.
     pub(crate) fn covers(&self, at: DateTime<Utc>) -> bool {
         self.start.is_none_or(|start| at >= start) && self.end.is_none_or(|end| at < end)
+    }
+
+    /// Whether any of a span lies in the time asked for.
+    pub(crate) fn touches(&self, start: DateTime<Utc>, end: DateTime<Utc>) -> bool {
+        self.start.is_none_or(|from| end >= from) && self.end.is_none_or(|to| start < to)
     }
 
     /// Whether the time asked for holds the whole of a span.

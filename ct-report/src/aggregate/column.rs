@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use ct_core::energy::Component;
 use ct_core::units::Joules;
 
+use super::accounted::Accounted;
 use super::{Group, Key, Sums};
 use crate::row::{Cell, Head};
 
@@ -126,11 +127,21 @@ fn kwh(uj: u128) -> Cell {
     Cell::Number(Some(joules.to_kilowatt_hours().as_kwh()), 6)
 }
 
-/// A column: one of the keys, by its place, or a value.
+/// A column: one of the keys, by its place, a value, or a value of Slurm's accounting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Column {
     Key(usize, Key),
     Value(Value),
+    Accounted(Accounted),
+}
+
+/// What stands behind a row: the sums of its records, and of Slurm's accounting all its allocations
+/// and those without a record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Behind<'a> {
+    pub(crate) sums: &'a Sums,
+    pub(crate) allocations: Option<&'a Sums>,
+    pub(crate) unseen: Option<&'a Sums>,
 }
 
 impl Column {
@@ -139,6 +150,7 @@ impl Column {
         match self {
             Self::Key(_, key) => key.as_str(),
             Self::Value(value) => value.as_str(),
+            Self::Accounted(value) => value.as_str(),
         }
     }
 
@@ -148,16 +160,17 @@ impl Column {
     }
 
     /// Its cell in the row of a group.
-    pub(crate) fn cell(self, group: &Group, sums: &Sums) -> Cell {
+    pub(crate) fn cell(self, group: &Group, behind: Behind<'_>) -> Cell {
         match self {
             Self::Key(at, _) => Cell::Text(group.get(at).cloned().flatten()),
-            Self::Value(value) => value.cell(sums),
+            Self::Value(value) => value.cell(behind.sums),
+            Self::Accounted(value) => value.cell(behind.allocations, behind.unseen),
         }
     }
 }
 
-/// The columns asked for; keys come first where only values are named, and the values at new prices
-/// where there are such.
+/// The columns asked for; keys come first where only values are named, the values at new prices
+/// where there are such, and those of Slurm's accounting where it is asked.
 ///
 /// # Errors
 ///
@@ -166,6 +179,7 @@ pub(crate) fn columns(
     keys: &[Key],
     names: &[String],
     is_repriced: bool,
+    has_sacct: bool,
 ) -> Result<Vec<Column>, String> {
     let key_columns = keys.iter().enumerate().map(|(at, key)| Column::Key(at, *key));
     if names.is_empty() {
@@ -174,20 +188,27 @@ pub(crate) fn columns(
             let added = (value == Value::Co2eG && is_repriced).then_some(new);
             std::iter::once(value).chain(added.into_iter().flatten())
         });
-        return Ok(key_columns.chain(values.map(Column::Value)).collect());
+        let accounted = Accounted::DEFAULT.map(Column::Accounted).into_iter().filter(|_| has_sacct);
+        return Ok(key_columns.chain(values.map(Column::Value)).chain(accounted).collect());
     }
     let column = |name: &String| {
         let key = key_columns.clone().find(|column| column.name() == name);
         let value = || Value::from_str(name, false).ok().map(Column::Value);
-        key.or_else(value).ok_or_else(|| unknown(name, keys))
+        let accounted = || {
+            let value = Accounted::from_str(name, false).ok().filter(|_| has_sacct);
+            value.map(Column::Accounted)
+        };
+        key.or_else(value).or_else(accounted).ok_or_else(|| unknown(name, keys, has_sacct))
     };
     let named: Vec<Column> = names.iter().map(column).collect::<Result<_, _>>()?;
     let has_key = named.iter().any(|column| matches!(column, Column::Key(..)));
     Ok(if has_key { named } else { key_columns.chain(named).collect() })
 }
 
-fn unknown(name: &str, keys: &[Key]) -> String {
+fn unknown(name: &str, keys: &[Key], has_sacct: bool) -> String {
     let values = Value::value_variants().iter().map(|value| value.as_str());
+    let accounted = Accounted::value_variants().iter().filter(|_| has_sacct);
+    let values = values.chain(accounted.map(|value| value.as_str()));
     let all: Vec<_> = keys.iter().map(|key| key.as_str()).chain(values).collect();
     format!("column is {name:?}, expected one of {}", all.join(", "))
 }

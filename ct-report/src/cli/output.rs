@@ -1,6 +1,10 @@
 //! The form of what is printed.
 
-use anyhow::Result;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
 
 use crate::render::{csv, json, table};
@@ -47,4 +51,33 @@ impl OutputArgs {
             table::print(heads, rows, has_header)
         }
     }
+}
+
+/// Writes a file as a whole, or to standard output where it is `-`: a reader sees the old one or the
+/// new one.
+///
+/// # Errors
+///
+/// Those of writing, with the path.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    if path == Path::new("-") {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        return Ok(out.flush()?);
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    // A device or a pipe is written to, not replaced.
+    let is_special = fs::metadata(path).is_ok_and(|meta| !meta.is_file());
+    let result = if is_special {
+        fs::write(path, bytes)
+    } else {
+        fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path))
+    };
+    if result.is_err() {
+        // Nothing to be done where it was never made.
+        let _ = fs::remove_file(&temporary);
+    }
+    result.with_context(|| format!("cannot write {}", path.display()))
 }

@@ -1,22 +1,26 @@
 //! `ct-report usage`.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use chrono::Utc;
 use clap::Args;
 use ct_core::log::parser::Skipped;
 use ct_core::record::Record;
 
-use crate::aggregate::column::{Column, columns};
-use crate::aggregate::{Key, Report};
-use crate::cli::output::OutputArgs;
+use crate::aggregate::column::{Behind, Column, columns};
+use crate::aggregate::{Group, Key, Report, Sums};
+use crate::cli::output::{OutputArgs, write_file};
 use crate::diagnostic::{Outcome, note};
 use crate::intensity::reprice::Repricer;
 use crate::load::jobs::{self, Place, Sources};
+use crate::openmetrics::{self, Scope};
 use crate::query::time::{Edge, Zone, parse_time};
 use crate::query::{JobSelector, Query};
 use crate::row::{Cell, Head};
+use crate::sacct::join::{Accounted, Accounting, Seen};
+use crate::sacct::source;
 
 /// Arguments of `ct-report usage`.
 #[derive(Debug, Args)]
@@ -69,21 +73,52 @@ pub(crate) struct UsageArgs {
     /// Price all records with this zone of the --reprice file, whatever their own
     #[arg(long, value_name = "ZONE", requires = "reprice")]
     zone: Option<String>,
+    /// Compare with Slurm's accounting: `run` asks sacct, else a file with what `sacct --json` or
+    /// `sacct -P` printed
+    #[arg(long, value_name = "FILE|run")]
+    sacct: Option<String>,
+    /// Print metrics in the text form of OpenMetrics, as `export` does
+    #[arg(long, conflicts_with_all = ["format", "noheader", "parsable2", "csv", "json", "sacct", "reprice"])]
+    openmetrics: bool,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+/// What records come to, and which of them Slurm's accounting has.
+#[derive(Debug, Default)]
+struct Sum {
+    report: Report,
+    seen: Seen,
+}
+
+impl Sum {
+    fn append(&mut self, other: Self) {
+        self.report.append(other.report);
+        self.seen.append(other.seen);
+    }
 }
 
 /// Adds up the jobs asked for and prints them by group.
 pub(crate) fn run(args: &UsageArgs) -> Result<Outcome> {
     let query = query(args)?;
-    let is_repriced = args.reprice.is_some();
-    let columns = columns(&args.by, &args.format, is_repriced).map_err(|error| anyhow!(error))?;
+    let has_sacct = args.sacct.is_some();
+    if has_sacct && args.by.contains(&Key::Node) {
+        bail!(
+            "Slurm's accounting does not split a job by node: --sacct and --by node exclude each other"
+        );
+    }
+    let (by, is_repriced) = (&args.by, args.reprice.is_some());
+    let columns = columns(by, &args.format, is_repriced, has_sacct);
+    let columns = columns.map_err(|error| anyhow!(error))?;
+    let sacct = args.sacct.as_deref().map(|named| source::read(named, &query)).transpose()?;
+    let sacct = sacct.map(Accounting::new);
     let mut outcome = Outcome::default();
     let repricer = args.reprice.as_deref();
     let repricer = repricer.map(|file| Repricer::read(file, args.zone.as_deref(), &mut outcome));
     let repricer = repricer.transpose()?;
-    let add = |report: &mut Report, record: &Record, place: Place<'_>, outcome: &mut Outcome| {
-        match report.add(record, &args.by, &query, repricer.as_ref()) {
+    let add = |sum: &mut Sum, record: &Record, place: Place<'_>, outcome: &mut Outcome| {
+        let joined = sacct.as_ref().map(|sacct| joined(sacct, record, &query, &mut sum.seen));
+        match sum.report.add(joined.as_ref().unwrap_or(record), by, &query, repricer.as_ref()) {
             Ok(is_counted) => outcome.matched += usize::from(is_counted),
             Err(reason) => {
                 let skipped = Skipped { line: place.line, reason: reason.into() };
@@ -91,10 +126,52 @@ pub(crate) fn run(args: &UsageArgs) -> Result<Outcome> {
             }
         }
     };
-    let report = jobs::fold(&sources(args, &query)?, &mut outcome, add, Report::append)?;
-    print(args, &columns, &report)?;
-    repricer.iter().flat_map(|r| r.notes(&report.gaps)).for_each(|text| note(&text));
+    let sum = jobs::fold(&sources(args, &query)?, &mut outcome, add, Sum::append)?;
+    let accounted = sacct.map(|sacct| sacct.reckon(&args.by, &query, &sum.seen));
+    if args.openmetrics {
+        let scope = Scope { at: Utc::now(), start: query.start, n_skipped: outcome.skipped.len() };
+        write_file(Path::new("-"), openmetrics::text(&args.by, &sum.report, scope)?.as_bytes())?;
+        return Ok(outcome);
+    }
+    print(args, &columns, &sum.report, accounted.as_ref())?;
+    repricer.iter().flat_map(|r| r.notes(&sum.report.gaps)).for_each(|text| note(&text));
+    if let Some(accounted) = accounted {
+        tell(&accounted, &sum.seen);
+        outcome.matched += accounted.groups().count();
+    }
     Ok(outcome)
+}
+
+/// The record with what Slurm's accounting knows beside it; notes whether it knows the job.
+fn joined(sacct: &Accounting, record: &Record, query: &Query, seen: &mut Seen) -> Record {
+    let mut record = record.clone();
+    let number = sacct.find(&record);
+    if let Some(number) = number {
+        sacct.fill(&mut record, number);
+    }
+    if query.selects(&record) && query.touches(record.start, record.end) {
+        seen.note(number);
+    }
+    record
+}
+
+/// Jobs that are named one by one; the rest is counted.
+const NAMED: usize = 20;
+
+/// Says which jobs the one side has and the other has not.
+fn tell(accounted: &Accounted, seen: &Seen) {
+    if accounted.n_running > 0 {
+        note(&format!("{} job(s) of sacct run still and have no record yet", accounted.n_running));
+    }
+    if seen.n_strangers > 0 {
+        note(&format!("{} record(s) are of no job sacct names", seen.n_strangers));
+    }
+    let n = accounted.unseen.len();
+    if n > 0 {
+        let named = accounted.unseen.iter().take(NAMED).cloned().collect::<Vec<_>>().join(" ");
+        let more = n.checked_sub(NAMED).filter(|n| *n > 0).map(|n| format!(" and {n} more"));
+        note(&format!("{n} job(s) of sacct have no record: {named}{}", more.unwrap_or_default()));
+    }
 }
 
 fn query(args: &UsageArgs) -> Result<Query> {
@@ -127,9 +204,22 @@ fn sources(args: &UsageArgs, query: &Query) -> Result<Sources> {
     })
 }
 
-fn print(args: &UsageArgs, columns: &[Column], report: &Report) -> Result<()> {
-    let row = |(group, sums)| columns.iter().map(|column| column.cell(group, sums)).collect();
-    let rows: Vec<Vec<Cell>> = report.groups().map(row).collect();
+fn print(
+    args: &UsageArgs,
+    columns: &[Column],
+    report: &Report,
+    accounted: Option<&Accounted>,
+) -> Result<()> {
+    let none = Sums::default();
+    let of_records = report.groups().map(|(group, _)| group);
+    let of_sacct = accounted.into_iter().flat_map(Accounted::groups);
+    let groups: BTreeSet<_> = of_records.chain(of_sacct).collect();
+    let row = |group: &Group| {
+        let (allocations, unseen) = accounted.map(|a| a.of(group)).unwrap_or_default();
+        let behind = Behind { sums: report.get(group).unwrap_or(&none), allocations, unseen };
+        columns.iter().map(|column| column.cell(group, behind)).collect()
+    };
+    let rows: Vec<Vec<Cell>> = groups.into_iter().map(row).collect();
     let heads: Vec<Head> = columns.iter().map(|column| column.head()).collect();
     args.output.print(&heads, &rows)
 }

@@ -35,6 +35,15 @@ impl std::str::FromStr for Zone {
 }
 
 impl Zone {
+    /// What the zone is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Utc => "UTC",
+            Self::Local => "local time",
+            Self::Named(tz) => tz.name(),
+        }
+    }
+
     /// The wall clock of the zone at an instant.
     pub(crate) fn wall(self, at: DateTime<Utc>) -> NaiveDateTime {
         match self {

@@ -3,13 +3,18 @@
 
 mod as_upstream;
 mod broken;
+mod chromium;
+mod export;
 #[cfg(feature = "fetch")]
 mod fetch;
 mod intensity;
+mod job;
 mod ledger;
 mod logs;
+mod pages;
 mod paths;
 mod reconcile;
+mod sacct;
 mod usage;
 
 use std::path::{Path, PathBuf};
