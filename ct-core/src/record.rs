@@ -265,9 +265,9 @@ pub enum BudgetAction {
     None,
     /// It was said, in the logs and the job's output.
     Warned,
-    /// The job's own ct-track is to end it at its next mark.
+    /// The job's own ct-track is to end it at its next mark, by scancel.
     Asked,
-    /// The job's processes were sent SIGTERM, or its owner's ct-track called scancel.
+    /// The job's processes were sent SIGTERM.
     Terminated,
     /// What was left of them was sent SIGKILL.
     Killed,

@@ -15,7 +15,7 @@ use ct_core::record::BudgetAction;
 use ct_core::slurm::{CgroupPaths, job_cgroup};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::station::Station;
+use crate::station::{Station, is_slurmstepd};
 
 /// Time between two tries to kill what is left.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -135,11 +135,13 @@ pub fn signal_tree(uid: u32, root: u32, signal: Signal) -> usize {
 }
 
 fn signal_job(job: &Job, cgroupfs: &Path, signal: Signal) -> usize {
+    // A step that is over may have left its pid to somebody else.
+    let roots = job.stepd_pids.iter().copied().filter(|pid| is_slurmstepd(*pid)).collect();
     let whose = Whose {
         uid: job.facts.uid,
         job_id: job.facts.job_id,
         cgroup: job.cgroup.as_ref(),
-        roots: &job.stepd_pids,
+        roots: &roots,
         with_roots: false,
     };
     whose.signal(cgroupfs, signal)

@@ -24,7 +24,10 @@ use scanner::Scanner;
 /// Time between two looks at a file.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Bytes that are read of a file at one look.
-const MOST_PER_TURN: u64 = 4 << 20;
+const MOST_PER_TURN: u64 = 256 << 10;
+/// Epochs that one look may find, the last ones: a program's epochs take longer, and each is work for
+/// the daemon.
+const MOST_LABELS: usize = 64;
 /// A file that is further ahead is read on from here before its end: lines are left out.
 const MOST_BEHIND: u64 = 64 << 20;
 /// How long the end of a job waits for the end of its output.
@@ -238,7 +241,7 @@ impl Follower {
         if len < *at {
             *at = 0;
         }
-        let is_behind = len - *at > MOST_BEHIND;
+        let mut is_behind = len - *at > MOST_BEHIND;
         if is_behind {
             *at = len - MOST_PER_TURN;
         }
@@ -248,6 +251,10 @@ impl Follower {
             match file.read_at(&mut buffer, *at) {
                 Ok(n) if n > 0 => {
                     labels.extend(self.scanner.take(&buffer[..n]));
+                    if labels.len() > MOST_LABELS {
+                        labels.drain(..labels.len() - MOST_LABELS);
+                        is_behind = true;
+                    }
                     *at += n as u64;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -15,7 +15,7 @@ mod lifecycle;
 pub use baseline::Baselines;
 pub use charging::{Books, ClusterName};
 pub use gpus::GresList;
-pub use lifecycle::{Ended, is_alive};
+pub use lifecycle::{Ended, is_alive, is_slurmstepd};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 static void ct_ask(const char *op)
 {
     const char *path = getenv("CARBONTRACKER_SOCKET"), *job = getenv("CARBONTRACKER_JOB_ID");
+    const struct timeval patience = {.tv_sec = 10};
     struct sockaddr_un to = {.sun_family = AF_UNIX};
     char line[65536 + 1], *text;
     size_t len = 0;
@@ -25,9 +27,11 @@ static void ct_ask(const char *op)
     if (!path || !job || strlen(path) >= sizeof to.sun_path)
         return;
     strcpy(to.sun_path, path);
-    fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     len = (size_t)snprintf(line, sizeof line, "{\"v\":1,\"op\":\"%s\",\"job_id\":%s}\n", op, job);
     if (connect(fd, (struct sockaddr *)&to, sizeof to) || send(fd, line, len, MSG_NOSIGNAL) < 0) {
         close(fd);

@@ -138,13 +138,15 @@ fn ask_on(
 
 /// What is asked for, in this order. The name is the user's own text, so it comes last: nothing in it
 /// is taken for another field.
-const FIELDS: &str = "State:|,RestartCnt:|,UserName:|,Account:|,Partition:|,QOS:|,Name:";
+const FIELDS: &str = "JobID:|,State:|,RestartCnt:|,UserName:|,Account:|,Partition:|,QOS:|,Name:";
 
 fn show_job(job_id: u32, restart: u32) -> Fate {
     let job_id = job_id.to_string();
     let args = ["--noheader", "--states=all", "--jobs", &job_id, "--Format", FIELDS];
     match answer_of("squeue", &args) {
-        Some(told) if told.is_success && !told.out.trim().is_empty() => parse(&told.out, restart),
+        Some(told) if told.is_success && !told.out.trim().is_empty() => {
+            parse(&told.out, &job_id, restart)
+        }
         Some(told) if told.is_success || told.err.contains("Invalid job id") => Fate::Unknown,
         _ => Fate::NoAnswer,
     }
@@ -196,10 +198,12 @@ pub(super) fn answer_of(client: &str, args: &[&str]) -> Option<Said> {
     Some(Said { is_success: status.success(), out, err })
 }
 
-/// Reads the first line of squeue's answer.
-fn parse(text: &str, restart: u32) -> Fate {
-    let line = text.lines().next().unwrap_or_default();
-    let fields: Vec<&str> = line.splitn(7, '|').map(str::trim).collect();
+/// Reads the job's own line of squeue's answer: asked for the first job of an array, whose id is the
+/// array's, it answers with all of them.
+fn parse(text: &str, job_id: &str, restart: u32) -> Fate {
+    let of_job = |line: &&str| line.split_once('|').is_some_and(|(id, _)| id.trim() == job_id);
+    let Some(line) = text.lines().find(of_job) else { return Fate::NoAnswer };
+    let fields: Vec<&str> = line.splitn(8, '|').skip(1).map(str::trim).collect();
     let [state, restarts, user, account, partition, qos, name] = fields[..] else {
         return Fate::NoAnswer;
     };
@@ -241,16 +245,16 @@ mod tests {
 
     #[test]
     fn the_end_of_this_run_is_told_from_that_of_another() {
-        let line = "CANCELLED|1|ann|(null)|main|normal|my job\n";
-        let Fate::Ended(reason, told) = parse(line, 1) else { panic!() };
+        let line = "8|RUNNING|0|ann|a|b|c|d\n7|CANCELLED|1|ann|(null)|main|normal|my job\n";
+        let Fate::Ended(reason, told) = parse(line, "7", 1) else { panic!() };
         assert_eq!(reason, EndReason::Cancelled);
         assert_eq!(told.user.as_deref(), Some("ann"));
         assert_eq!((told.account, told.qos.as_deref()), (None, Some("normal")));
         assert_eq!(told.partition.as_deref(), Some("main"));
         assert_eq!(told.job_name.as_deref(), Some("my job"));
-        assert!(matches!(parse(line, 0), Fate::Ended(EndReason::Requeued, _)));
-        assert_eq!(parse("COMPLETING|1|ann|a|b|c|d\n", 1), Fate::Alive);
-        assert_eq!(parse("", 0), Fate::NoAnswer);
+        assert!(matches!(parse(line, "7", 0), Fate::Ended(EndReason::Requeued, _)));
+        assert_eq!(parse("7|COMPLETING|1|ann|a|b|c|d\n", "7", 1), Fate::Alive);
+        assert_eq!(parse("", "7", 0), Fate::NoAnswer);
     }
 
     #[test]
@@ -265,8 +269,9 @@ mod tests {
     #[test]
     fn a_name_that_looks_like_fields_is_a_name() {
         let name = "x|TIMEOUT UserId=bob(1) Account=rich JobState=TIMEOUT Restarts=9";
-        let line = format!("COMPLETED|0|ann|poor|main|normal|{name}\nTIMEOUT|9|bob|rich|p|q|n\n");
-        let Fate::Ended(reason, told) = parse(&line, 0) else { panic!() };
+        let line =
+            format!("7|COMPLETED|0|ann|poor|main|normal|{name}\n9|TIMEOUT|9|bob|rich|p|q|n\n");
+        let Fate::Ended(reason, told) = parse(&line, "7", 0) else { panic!() };
         assert_eq!(reason, EndReason::Completed);
         assert_eq!(told.user.as_deref(), Some("ann"));
         assert_eq!(told.account.as_deref(), Some("poor"));

@@ -38,10 +38,13 @@ impl TimeLimits {
                 let job = job_id.to_string();
                 let answer = answer_of(
                     "squeue",
-                    &["--noheader", "--states=running", "--jobs", &job, "--format=%L"],
+                    &["--noheader", "--states=running", "--jobs", &job, "--format=%A %L"],
                 );
                 let Some(told) = answer.filter(|told| told.is_success) else { continue };
-                let left = told.out.lines().next().and_then(parse_left);
+                // Of an array's first job, whose id is the array's, it lists all jobs.
+                let lines = told.out.lines().filter_map(|l| l.trim().split_once(' '));
+                let left =
+                    lines.filter(|(id, _)| *id == job).find_map(|(_, left)| parse_left(left));
                 let at = left.and_then(|left| Utc::now().checked_add_signed(left));
                 if let Some(at) = at
                     && outbox.send((job_id, at)).is_ok()

@@ -6,8 +6,10 @@ use regex::bytes::{Regex, RegexBuilder};
 const MOST_OF_LINE: usize = 4096;
 /// Bytes of a label that tell epochs apart.
 const MOST_OF_LABEL: usize = 64;
-/// Bytes a compiled expression may take.
-const MOST_OF_PATTERN: usize = 1 << 20;
+/// Bytes a compiled expression may take: it is a user's, and our time is nobody's.
+const MOST_OF_PATTERN: usize = 128 << 10;
+/// Bytes its cache may take.
+const MOST_OF_CACHE: usize = 1 << 20;
 
 /// What an expression's first group took; `None` where it has no group, or that took nothing.
 pub type Label = Option<String>;
@@ -31,7 +33,7 @@ pub struct PatternError {
 pub fn compile(pattern: &str) -> Result<Regex, PatternError> {
     let built = RegexBuilder::new(pattern)
         .size_limit(MOST_OF_PATTERN)
-        .dfa_size_limit(MOST_OF_PATTERN)
+        .dfa_size_limit(MOST_OF_CACHE)
         .build();
     built.map_err(|e| PatternError {
         pattern: pattern.to_owned(),

@@ -8,7 +8,6 @@ use ct_core::config::YesNo;
 use ct_core::job::Job;
 use ct_core::option::{Choice, EpochBy, OptionSet, Settings, parse};
 use ct_core::protocol::{Confirm, ConfirmState};
-use ct_core::record::BudgetAction;
 use ct_core::sampler::now;
 
 use super::Station;
@@ -143,7 +142,6 @@ impl Station {
         if self.is_local || (is_by_us && is_over_budget) {
             return false;
         }
-        job.note_end(BudgetAction::Terminated);
         true
     }
 

@@ -341,7 +341,7 @@ fn begin_step_epoch(job: &mut Job, step: &StepFacts) {
 }
 
 /// Whether a slurmstepd runs with this pid; one that nobody has waited for does not.
-fn is_slurmstepd(pid: u32) -> bool {
+pub fn is_slurmstepd(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let is_named = stat.split_once(" (slurmstepd) ").map(|(_, rest)| rest);
     is_named.is_some_and(|rest| !rest.starts_with(['Z', 'X']))

@@ -21,7 +21,7 @@ use ct_core::sampler::Sampler;
 use ct_core::source::Device;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User, getegid, geteuid};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGTERM};
 
 use super::client::say;
 use super::place;
@@ -353,10 +353,8 @@ fn catch_signals() -> std::io::Result<Signals> {
     for signal in [SIGTERM, SIGHUP] {
         signal_hook::low_level::pipe::register(signal, on_end.try_clone()?)?;
     }
-    // Ctrl-C goes to the command, too; we wait for what it makes of it.
-    let (ignored, on_interrupt) = UnixStream::pair()?;
-    drop(ignored);
-    signal_hook::low_level::pipe::register(SIGINT, on_interrupt)?;
+    // Ctrl-C and others go to the command, too; SIGTERM and SIGHUP wake us as well.
+    super::run::outlive_signals();
     Ok(Signals { child, end })
 }
 

@@ -4,9 +4,12 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ct_core::option::OptionSet;
 use ct_core::protocol::Request;
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use super::client::{Tracker, say};
 use super::confirm;
@@ -36,6 +39,7 @@ pub(super) fn run(set: &OptionSet, config: Option<&Path>, command: &[OsString]) 
 /// In a job, meters and their attribution are ct-noded's: the command is an epoch of the job.
 fn run_in_job(tracker: &Tracker, mut child: Command) -> ExitCode {
     let job_id = tracker.job_id;
+    outlive_signals();
     if let Err(e) = tracker.ask(&Request::EpochStart { job_id }) {
         say(&format!("not marked as an epoch: {e:#}"));
     }
@@ -46,6 +50,17 @@ fn run_in_job(tracker: &Tracker, mut child: Command) -> ExitCode {
         Err(e) => say(&format!("not marked as an epoch: {e:#}")),
     }
     spawned(status)
+}
+
+/// Signals that Slurm sends to every process of a step are the command's: we wait for what it makes
+/// of them. A handler, which exec takes away again, rather than "ignored", which the command would
+/// inherit.
+pub(super) fn outlive_signals() {
+    let heard = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM] {
+        // One that cannot be caught ends us, as before.
+        let _ = signal_hook::flag::register(signal, Arc::clone(&heard));
+    }
 }
 
 /// The command's exit status as ours; 127 where it cannot be run, as a shell has it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -71,6 +71,8 @@ pub(super) fn replace(
         // What a killed fetch left is no longer of use.
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&new)?;
+        // Whatever the umask says.
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
         write(&mut file)?;
         file.sync_all()?;
         fs::rename(&new, path)

@@ -7,13 +7,21 @@ _KEYS = ("epochs", "epochs_before_pred", "monitor_epochs", "interpretable", "dec
 
 
 class CarbonTracker:
-    def __init__(self, epochs, **options):
+    def __init__(self, epochs, epochs_before_pred=1, monitor_epochs=-1, *_, **options):
+        # What is upstream's default is left to the job's option.
+        if epochs_before_pred != 1:
+            options["epochs_before_pred"] = epochs_before_pred
+        if monitor_epochs != -1:
+            options["monitor_epochs"] = monitor_epochs
         options = {key: value for key, value in dict(options, epochs=epochs).items() if key in _KEYS}
         text = ",".join(f"{key}:{value}" for key, value in options.items())
         self._socket = os.environ.get("CARBONTRACKER_SOCKET")
         if not self._socket:
             print("carbontracker: no tracker around; nothing is measured", file=sys.stderr)
         self._ask("declare", option=text)
+
+    def set_api_keys(self, api_dict):
+        """Intensities are the site's: nothing is fetched from a job."""
 
     def epoch_start(self):
         self._ask("epoch_start")

@@ -199,7 +199,7 @@ fn a_job_over_its_budget_ends_itself_at_its_next_mark_elsewhere() -> Result<()> 
     let info = site.cluster.wait_for(job, PATIENCE)?;
     assert_eq!(info.state(), "CANCELLED", "{}", output_of(&site, user, job));
     let record = &site.wait_for_records(job, 1)?[0];
-    assert_eq!(record["budget"]["action"], "terminated", "{record:#}");
+    assert_eq!(record["budget"]["action"], "asked", "{record:#}");
     assert!(output_of(&site, user, job).contains("The job is to end."));
     Ok(())
 }
