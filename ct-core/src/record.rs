@@ -4,6 +4,7 @@
 //! without PUE; the grams include it. Field names, units and meanings are those of LEDGER.md.
 
 mod node;
+pub mod timestamp;
 
 pub use node::{Baseline, JobCharge, NodeRecord};
 
@@ -379,66 +380,6 @@ impl EndReason {
             Self::BootFail => "boot_fail",
             Self::Lost => "lost",
             Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// Instants on the wire: RFC 3339, UTC, milliseconds.
-pub mod timestamp {
-    use chrono::{DateTime, SecondsFormat, Utc};
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    /// Writes `2026-11-23T04:37:00.123Z`.
-    ///
-    /// # Errors
-    ///
-    /// Those of the serializer.
-    pub fn serialize<S: Serializer>(at: &DateTime<Utc>, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&at.to_rfc3339_opts(SecondsFormat::Millis, true))
-    }
-
-    /// Reads any RFC 3339 instant.
-    ///
-    /// # Errors
-    ///
-    /// What is no RFC 3339 instant.
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<DateTime<Utc>, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        let at = DateTime::parse_from_rfc3339(&text).map_err(|e| {
-            de::Error::custom(format_args!("time is {text:?}, expected RFC 3339: {e}"))
-        })?;
-        Ok(at.with_timezone(&Utc))
-    }
-
-    /// The same for an instant that may not have come.
-    pub mod option {
-        use chrono::{DateTime, Utc};
-        use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-        #[derive(Serialize, Deserialize)]
-        struct At(#[serde(with = "super")] DateTime<Utc>);
-
-        /// Writes the instant, or null.
-        ///
-        /// # Errors
-        ///
-        /// Those of the serializer.
-        pub fn serialize<S: Serializer>(
-            at: &Option<DateTime<Utc>>,
-            s: S,
-        ) -> Result<S::Ok, S::Error> {
-            at.map(At).serialize(s)
-        }
-
-        /// Reads any RFC 3339 instant, or null.
-        ///
-        /// # Errors
-        ///
-        /// What is no RFC 3339 instant.
-        pub fn deserialize<'de, D: Deserializer<'de>>(
-            d: D,
-        ) -> Result<Option<DateTime<Utc>>, D::Error> {
-            Ok(Option::<At>::deserialize(d)?.map(|at| at.0))
         }
     }
 }

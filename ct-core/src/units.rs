@@ -54,17 +54,28 @@ impl Microjoules {
     ///
     /// [`ParseEnergyError`] for anything else, negative numbers and exponents included.
     pub fn parse_joules(text: &str) -> Result<Self, ParseEnergyError> {
-        let error = || ParseEnergyError { text: text.chars().take(40).collect() };
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-        let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-        if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 6 {
-            return Err(error());
-        }
-        let micros = format!("{fraction:0<6}").parse::<u64>().map_err(|_| error())?;
-        let whole = whole.parse::<u64>().map_err(|_| error())?;
-        let uj = whole.checked_mul(UJ_PER_J).and_then(|w| w.checked_add(micros));
-        uj.map(Self).ok_or_else(error)
+        parse_micros(text.as_bytes())
+            .map(Self)
+            .ok_or_else(|| ParseEnergyError { text: text.chars().take(40).collect() })
     }
+}
+
+/// Digits, and after a point at most six more, as a whole number of millionths.
+///
+/// A ledger is mostly such numbers: no text is made of them on the way.
+fn parse_micros(text: &[u8]) -> Option<u64> {
+    let at = text.iter().position(|b| *b == b'.').unwrap_or(text.len());
+    let (whole, point) = text.split_at(at);
+    let fraction = point.get(1..).unwrap_or_default();
+    if whole.is_empty() || fraction.len() > 6 {
+        return None;
+    }
+    let push = |number: u64, digit: &u8| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    };
+    let number = whole.iter().chain(fraction).try_fold(0, push)?;
+    number.checked_mul(10_u64.pow(6 - u32::try_from(fraction.len()).ok()?))
 }
 
 /// A text that is no energy.
@@ -282,6 +293,19 @@ mod tests {
         for text in ["", "-1.0", "1e3", "1.0000001", "nan", ".5", "99999999999999999999", "1.2.3"] {
             assert!(Microjoules::parse_joules(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn energy_is_read_as_far_as_64_bits_go() {
+        let read = |text| Microjoules::parse_joules(text).ok().map(Microjoules::as_u64);
+        assert_eq!(read("18446744073709.551615"), Some(u64::MAX));
+        assert_eq!(read("18446744073709.551616"), None);
+        assert_eq!(read("18446744073710"), None);
+        assert_eq!((read("0001."), read("1.5")), (Some(1_000_000), Some(1_500_000)));
+        assert_eq!(
+            (read("1.+5"), read("+1"), read("1_0"), read("1.0000000")),
+            (None, None, None, None)
+        );
     }
 
     #[test]

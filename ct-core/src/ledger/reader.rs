@@ -8,6 +8,7 @@ mod check;
 
 use std::fs;
 use std::io::{self, BufRead};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -73,12 +74,14 @@ pub struct Entries<R> {
     number: usize,
     line: Vec<u8>,
     has_nodes: bool,
+    /// Where the line begins, and where the next one does.
+    span: Range<u64>,
 }
 
 impl<R: BufRead> Entries<R> {
     /// Reads jobs' and nodes' lines from `input`.
     pub fn new(input: R) -> Self {
-        Self { input, number: 0, line: Vec::new(), has_nodes: true }
+        Self { input, number: 0, line: Vec::new(), has_nodes: true, span: 0..0 }
     }
 
     /// Reads jobs' lines; those of nodes are [`Entry::Other`] and cost no parsing.
@@ -89,6 +92,11 @@ impl<R: BufRead> Entries<R> {
     /// Number of the line that was read last, from 1.
     pub fn line(&self) -> usize {
         self.number
+    }
+
+    /// Bytes of the input that the line that was read last takes up, its newline included.
+    pub fn span(&self) -> Range<u64> {
+        self.span.clone()
     }
 
     /// Reads the line in the buffer.
@@ -108,9 +116,11 @@ impl<R: BufRead> Entries<R> {
         self.line.clear();
         let mut limited = io::Read::take(&mut self.input, LINE_MAX as u64);
         let n = limited.read_until(b'\n', &mut self.line)?;
+        let mut skipped = 0;
         if n == LINE_MAX && !self.line.ends_with(b"\n") {
-            self.input.skip_until(b'\n')?;
+            skipped = self.input.skip_until(b'\n')?;
         }
+        self.span = self.span.end..self.span.end + (n + skipped) as u64;
         Ok(n)
     }
 }
@@ -144,6 +154,15 @@ pub fn parse_record(bytes: &[u8]) -> Result<Option<Record>, ParseRecordError> {
         Entry::Job(record) => Ok(Some(*record)),
         _ => Ok(None),
     }
+}
+
+/// Reads one line of a ledger: a job's, a node's or another.
+///
+/// # Errors
+///
+/// What is no record of this version, or says what no record can.
+pub fn parse_entry(bytes: &[u8]) -> Result<Entry, ParseRecordError> {
+    parse_line(bytes, true)
 }
 
 fn parse_line(bytes: &[u8], has_nodes: bool) -> Result<Entry, ParseRecordError> {
@@ -248,6 +267,18 @@ mod tests {
         let (ids, skipped) = read(&whole.as_bytes()[..whole.len() - 20]);
         assert_eq!((ids, skipped.len(), skipped[0].0), (vec![1], 1, 4));
         assert!(skipped[0].1.starts_with("torn last line: no record: EOF"), "{}", skipped[0].1);
+    }
+
+    #[test]
+    fn lines_say_which_bytes_they_are() {
+        let text = record(1) + "\n \ntorn";
+        let mut entries = Entries::new(text.as_bytes());
+        let mut spans = Vec::new();
+        while entries.next().is_some() {
+            let span = entries.span();
+            spans.push(&text[span.start as usize..span.end as usize]);
+        }
+        assert_eq!(spans, [record(1).as_str(), "torn"]);
     }
 
     #[test]
