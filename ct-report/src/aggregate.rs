@@ -5,14 +5,18 @@
 
 pub(crate) mod accounted;
 pub(crate) mod column;
+pub(crate) mod part;
 pub(crate) mod slice;
 mod sums;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use clap::ValueEnum;
 use ct_core::record::Record;
 
+use self::part::{JobRef, Part};
+use self::slice::Slice;
 use crate::intensity::reprice::{Gaps, Repricer};
 use crate::query::Query;
 use crate::query::time::Period;
@@ -56,7 +60,7 @@ impl Key {
     }
 
     /// What of the time it is, if it is of time.
-    fn period(self) -> Option<Period> {
+    pub(crate) fn period(self) -> Option<Period> {
         match self {
             Self::Month => Some(Period::Month),
             Self::Week => Some(Period::Week),
@@ -73,7 +77,8 @@ pub(crate) type Group = Vec<Option<String>>;
 /// Sums by group.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    groups: BTreeMap<Group, Sums>,
+    /// Boxed: a table that grows moves what is in it.
+    groups: HashMap<Group, Box<Sums>>,
     n_records: u64,
     /// What prices anew were not found, or are forecasts.
     pub(crate) gaps: Gaps,
@@ -100,18 +105,35 @@ impl Report {
         let is_whole = !needs_time && query.covers_span(record.start, record.end);
         let slices = if is_whole { vec![slice::whole(record)] } else { slice::by_hour(record)? };
         self.n_records += 1;
-        let mut is_counted = false;
-        for slice in slices.iter().filter(|slice| is_whole || query.covers(slice.at)) {
-            let group = keys.iter().map(|key| value(*key, record, query, slice)).collect();
+        let covered = slices.iter().filter(|slice| is_whole || query.covers(slice.at));
+        let (mut is_counted, job) = (false, JobRef::of(record));
+        // Hours of one period go to one group, which is looked for once.
+        let one_group =
+            |a: &&Slice, b: &&Slice| periods(keys, query, a).eq(periods(keys, query, b));
+        let covered: Vec<&Slice> = covered.collect();
+        for slices in covered.chunk_by(one_group) {
+            let group = keys.iter().map(|key| value(*key, record, query, slices[0])).collect();
             let sums = self.groups.entry(group).or_default();
-            sums.add(self.n_records, record, slice);
-            if let Some(repricer) = repricer {
-                let hour = (!is_whole).then_some(slice.at);
-                sums.add_repriced(repricer.reprice(record, hour, &mut self.gaps));
+            for slice in slices {
+                sums.add(self.n_records, &job, &Part::of(record, slice));
+                if let Some(repricer) = repricer {
+                    let hour = (!is_whole).then_some(slice.at);
+                    sums.add_repriced(repricer.reprice(record, hour, &mut self.gaps));
+                }
             }
             is_counted = true;
         }
         Ok(is_counted)
+    }
+
+    /// Adds sums of other records to a group.
+    pub(crate) fn insert(&mut self, group: Group, sums: Box<Sums>) {
+        match self.groups.entry(group) {
+            Entry::Occupied(mut known) => known.get_mut().append(*sums),
+            Entry::Vacant(new) => {
+                new.insert(sums);
+            }
+        }
     }
 
     /// Adds a report of other records.
@@ -119,18 +141,20 @@ impl Report {
         self.n_records += other.n_records;
         self.gaps.append(other.gaps);
         for (group, sums) in other.groups {
-            self.groups.entry(group).or_default().append(sums);
+            self.insert(group, sums);
         }
     }
 
     /// The sums of a group.
     pub(crate) fn get(&self, group: &Group) -> Option<&Sums> {
-        self.groups.get(group)
+        self.groups.get(group).map(|sums| &**sums)
     }
 
     /// The groups in the order of their keys.
     pub(crate) fn groups(&self) -> impl Iterator<Item = (&Group, &Sums)> {
-        self.groups.iter()
+        let mut groups: Vec<_> = self.groups.iter().collect();
+        groups.sort_unstable_by_key(|(group, _)| *group);
+        groups.into_iter().map(|(group, sums)| (group, &**sums))
     }
 }
 
@@ -138,12 +162,18 @@ impl Report {
 pub(crate) fn sum<'a>(records: impl IntoIterator<Item = &'a Record>) -> Sums {
     let mut sums = Sums::default();
     for (number, record) in (1..).zip(records) {
-        sums.add(number, record, &slice::whole(record));
+        sums.add(number, &JobRef::of(record), &Part::whole(record));
     }
     sums
 }
 
-fn value(key: Key, record: &Record, query: &Query, slice: &slice::Slice) -> Option<String> {
+/// What tells apart the periods of a slice from those of another.
+fn periods(keys: &[Key], query: &Query, slice: &Slice) -> impl Iterator<Item = i64> {
+    let number = |key: &Key| key.period().map(|period| query.zone.number(period, slice.hour));
+    keys.iter().filter_map(number)
+}
+
+fn value(key: Key, record: &Record, query: &Query, slice: &Slice) -> Option<String> {
     if let Some(period) = key.period() {
         return Some(query.zone.label(period, slice.hour));
     }

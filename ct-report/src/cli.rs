@@ -1,6 +1,8 @@
 //! The command line: what can be asked, and the commands that answer.
 
 pub(crate) mod aggregate;
+#[cfg(feature = "parquet")]
+pub(crate) mod compact;
 pub(crate) mod export;
 pub(crate) mod html;
 pub(crate) mod intensity;
@@ -45,6 +47,9 @@ pub(crate) enum Command {
     Html(Box<html::HtmlArgs>),
     /// Hold the energy of jobs against the meters of the nodes they ran on
     Reconcile(Box<reconcile::ReconcileArgs>),
+    /// Make months of the ledger that are over into Parquet files, for SQL and for speed
+    #[cfg(feature = "parquet")]
+    Compact(compact::CompactArgs),
 }
 
 /// Where logs are looked for.

@@ -1,11 +1,16 @@
-//! Reads files: logs by stem, records beside them, the ledger.
+//! Reads files: logs by stem, records beside them, the ledger and its dataset.
 
+#[cfg(feature = "parquet")]
+pub(crate) mod compacted;
 mod file;
 pub(crate) mod groups;
+#[cfg(feature = "parquet")]
+pub(crate) mod hours;
 pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod nodes;
 pub(crate) mod paths;
+pub(crate) mod pieces;
 pub(crate) mod shares;
 
 use std::cell::RefCell;

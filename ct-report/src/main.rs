@@ -5,6 +5,9 @@
 
 mod aggregate;
 mod cli;
+#[cfg(feature = "parquet")]
+mod compact;
+mod dataset;
 mod diagnostic;
 mod dictionary;
 mod html;
@@ -12,6 +15,8 @@ mod intensity;
 mod job;
 mod load;
 mod openmetrics;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod query;
 mod reconcile;
 mod render;
@@ -40,6 +45,8 @@ fn main() -> ExitCode {
         Command::Job(args) => cli::job::run(args),
         Command::Export(args) => cli::export::run(args),
         Command::Html(args) => cli::html::run(args),
+        #[cfg(feature = "parquet")]
+        Command::Compact(args) => cli::compact::run(args),
         Command::Reconcile(args) => cli::reconcile::run(args),
     };
     outcome.map_or_else(|error| diagnostic::report(&error), Outcome::exit_code)

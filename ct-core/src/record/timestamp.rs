@@ -77,10 +77,7 @@ pub mod option {
     /// # Errors
     ///
     /// Those of the serializer.
-    pub fn serialize<S: Serializer>(
-        at: &Option<DateTime<Utc>>,
-        s: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(at: &Option<DateTime<Utc>>, s: S) -> Result<S::Ok, S::Error> {
         at.map(At).serialize(s)
     }
 
@@ -89,9 +86,7 @@ pub mod option {
     /// # Errors
     ///
     /// What is no RFC 3339 instant.
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        d: D,
-    ) -> Result<Option<DateTime<Utc>>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<DateTime<Utc>>, D::Error> {
         Ok(Option::<At>::deserialize(d)?.map(|at| at.0))
     }
 }

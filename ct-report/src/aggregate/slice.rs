@@ -1,8 +1,6 @@
 //! Splits a record by hour, so that a job over the end of a month counts in both.
 
-use std::collections::BTreeMap;
-
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use ct_core::energy::{ByComponent, Component};
 use ct_core::record::Record;
 use ct_core::units::Microjoules;
@@ -59,21 +57,46 @@ pub(super) fn by_hour(record: &Record) -> Result<Vec<Slice>, String> {
     }
     let mut slices = time_by_hour(record);
     for (hour, energy) in energy_by_hour(record) {
-        let slice = slices.entry(hour).or_insert_with(|| Slice::empty(hour, 0.0));
+        let slice = slice_of(&mut slices, hour);
         for component in Component::ALL {
             let sum = slice.energy.get(component).as_u64();
             let sum = sum.saturating_add(energy.get(component).as_u64());
             *slice.energy.get_mut(component) = Microjoules::new(sum);
         }
     }
-    let mut slices: Vec<Slice> = slices.into_values().collect();
     for component in Component::ALL {
-        let parts = in_proportion(idle_uj(record, component), &weights(&slices, component));
-        slices.iter_mut().zip(parts).for_each(|(slice, part)| slice.idle_uj += part);
+        split(idle_uj(record, component), &mut slices, component, |slice| &mut slice.idle_uj);
     }
-    let parts = in_proportion(gpu_unused_uj(record), &weights(&slices, Component::Gpu));
-    slices.iter_mut().zip(parts).for_each(|(slice, part)| slice.gpu_unused_uj = part);
+    split(gpu_unused_uj(record), &mut slices, Component::Gpu, |slice| &mut slice.gpu_unused_uj);
     Ok(slices)
+}
+
+/// The slice of an hour. Energy is booked to hours of the job but for a clock that was set.
+fn slice_of(slices: &mut Vec<Slice>, hour: DateTime<Utc>) -> &mut Slice {
+    let from_first = slices.first().map(|first| (hour - first.hour).num_hours());
+    let likely = from_first.and_then(|n| usize::try_from(n).ok());
+    let is_it = |slices: &[Slice], at| slices.get(at).is_some_and(|s: &Slice| s.hour == hour);
+    let at = likely.filter(|at| is_it(slices, *at)).unwrap_or_else(|| {
+        let at = slices.partition_point(|slice| slice.hour < hour);
+        if !is_it(slices, at) {
+            slices.insert(at, Slice::empty(hour, 0.0));
+        }
+        at
+    });
+    &mut slices[at]
+}
+
+/// Adds the parts of `total`, in proportion to the energy of a component.
+fn split(
+    total: u128,
+    slices: &mut [Slice],
+    component: Component,
+    of: impl Fn(&mut Slice) -> &mut u128,
+) {
+    if total > 0 {
+        let parts = in_proportion(total, &weights(slices, component));
+        slices.iter_mut().zip(parts).for_each(|(slice, part)| *of(slice) += part);
+    }
 }
 
 /// The energy of a record by the hour of UTC it is booked to.
@@ -90,7 +113,8 @@ pub(crate) fn energy_by_hour(
 
 /// The hour of UTC an instant lies in.
 pub(crate) fn hour_of(at: DateTime<Utc>) -> DateTime<Utc> {
-    at.duration_trunc(TimeDelta::hours(1)).unwrap_or(at)
+    let seconds = at.timestamp();
+    DateTime::from_timestamp(seconds - seconds.rem_euclid(3600), 0).unwrap_or(at)
 }
 
 /// The idle part of a component, which is never more than its energy.
@@ -125,16 +149,16 @@ fn in_proportion(total: u128, weights: &[u128]) -> Vec<u128> {
 }
 
 /// Slices without energy: the hours from start to end, each with its share of the time.
-fn time_by_hour(record: &Record) -> BTreeMap<DateTime<Utc>, Slice> {
+fn time_by_hour(record: &Record) -> Vec<Slice> {
     let total_ms = (record.end - record.start).num_milliseconds();
-    let mut slices = BTreeMap::new();
+    let mut slices = Vec::new();
     let mut at = record.start;
     while slices.is_empty() || at < record.end {
         let hour = hour_of(at);
         let next = (hour + TimeDelta::hours(1)).min(record.end);
         let ms = (next - at).num_milliseconds();
         let time_share = if total_ms > 0 { ms as f64 / total_ms as f64 } else { 1.0 };
-        slices.insert(hour, Slice::empty(at, time_share));
+        slices.push(Slice::empty(at, time_share));
         at = next;
     }
     slices

@@ -1,17 +1,11 @@
 //! The sums of one group.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::{HashMap, HashSet};
 
 use ct_core::energy::Component;
-use ct_core::record::{EndReason, Record};
 
-use super::slice::Slice;
+use super::part::{End, JobKey, JobRef, Part};
 use crate::intensity::reprice::Repriced;
-
-/// A job over several nodes: its cluster by a hash, id, restart count; commands outside of Slurm are
-/// told apart by their start.
-type JobKey = (u64, u32, u32, i64);
 
 /// What jobs used.
 #[derive(Debug, Default)]
@@ -22,7 +16,9 @@ pub(crate) struct Sums {
     elapsed_s: f64,
     /// Jobs over several nodes, with the time on the node that took longest.
     longest_s: HashMap<JobKey, f64>,
-    /// The record of which a slice was added last, by its number, and the time of its slices.
+    /// Records of which parts came from several files, by job and record: nodes of the job, and time.
+    pieces_s: HashMap<(JobKey, i64), (u32, f64)>,
+    /// The record of which a part was added last, by its number, and the time of its parts.
     last: Option<(u64, f64)>,
     /// By component, in the order of [`Component::ALL`]. 64 bits overflow at 5 GWh.
     energy_uj: [u128; 4],
@@ -49,55 +45,41 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
-    /// Adds a slice of the record with this number; those of one record come one after another.
-    pub(super) fn add(&mut self, number: u64, record: &Record, slice: &Slice) {
-        let elapsed_s = record.elapsed_s * slice.time_share;
+    /// Adds a part of the record with this number; those of one record come one after another.
+    pub(crate) fn add(&mut self, number: u64, job: &JobRef, part: &Part) {
         let before = self.last.filter(|(last, _)| *last == number).map(|(_, elapsed_s)| elapsed_s);
-        let of_record = before.unwrap_or_default() + elapsed_s;
+        let of_record = before.unwrap_or_default() + part.elapsed_s;
         self.last = Some((number, of_record));
-        if record.n_nodes > 1 {
-            let longest = self.longest_s.entry(job_key(record)).or_default();
+        if job.split_id != 0 {
+            let piece = self.pieces_s.entry((job.key(), job.split_id)).or_default();
+            *piece = (job.n_nodes, piece.1 + part.elapsed_s);
+        } else if job.n_nodes > 1 {
+            let longest = self.longest_s.entry(job.key()).or_default();
             *longest = longest.max(of_record);
         } else {
             self.n_single += usize::from(before.is_none());
-            self.elapsed_s += elapsed_s;
+            self.elapsed_s += part.elapsed_s;
         }
-        self.covered_s += elapsed_s * record.coverage;
-        self.node_s += elapsed_s;
-        self.add_time(record, elapsed_s);
-        self.add_footprint(record, slice);
-        self.add_energy(record, slice);
+        self.covered_s += part.covered_s;
+        self.node_s += part.elapsed_s;
+        self.core_s += part.core_s;
+        self.gpu_s += part.gpu_s;
+        self.co2e_g += part.co2e_g;
+        add_known(&mut self.water_l, part.water_l);
+        add_known(&mut self.embodied_g, part.embodied_g);
+        self.add_energy(job, part);
     }
 
-    fn add_time(&mut self, record: &Record, elapsed_s: f64) {
-        self.core_s += elapsed_s * f64::from(record.alloc_cpus);
-        self.gpu_s += elapsed_s * record.gpus.iter().map(|gpu| gpu.share).sum::<f64>();
-    }
-
-    fn add_footprint(&mut self, record: &Record, slice: &Slice) {
-        let share = energy_share(record, slice);
-        self.co2e_g += record.co2e_g * share;
-        add_known(&mut self.water_l, record.water_l.map(|l| l * share));
-        // A node is made of the same stuff whatever it draws.
-        add_known(&mut self.embodied_g, record.embodied_g.map(|g| g * slice.time_share));
-    }
-
-    fn add_energy(&mut self, record: &Record, slice: &Slice) {
-        self.allocated_uj += slice.idle_uj;
-        self.gpu_unused_uj += slice.gpu_unused_uj;
-        let before = self.energy_uj();
-        for (sum, component) in self.energy_uj.iter_mut().zip(Component::ALL) {
-            let uj = u128::from(slice.energy.get(component).as_u64());
-            *sum += uj;
-            if is_measured(record, component) {
-                self.measured_uj += uj;
-            }
-        }
-        let uj = self.energy_uj() - before;
-        match record.end_reason {
-            EndReason::Cancelled => self.cancelled_uj += uj,
-            reason if is_failure(reason) => self.failed_uj += uj,
-            _ => {}
+    fn add_energy(&mut self, job: &JobRef, part: &Part) {
+        self.allocated_uj += part.idle_uj;
+        self.gpu_unused_uj += part.gpu_unused_uj;
+        self.measured_uj += part.measured_uj;
+        self.energy_uj.iter_mut().zip(part.energy_uj).for_each(|(sum, uj)| *sum += uj);
+        let uj: u128 = part.energy_uj.iter().sum();
+        match job.end {
+            End::Cancelled => self.cancelled_uj += uj,
+            End::Failed => self.failed_uj += uj,
+            End::Other => {}
         }
     }
 
@@ -108,6 +90,10 @@ impl Sums {
         for (job, elapsed_s) in other.longest_s {
             let longest = self.longest_s.entry(job).or_default();
             *longest = longest.max(elapsed_s);
+        }
+        for (piece, (n_nodes, elapsed_s)) in other.pieces_s {
+            let sum = self.pieces_s.entry(piece).or_default();
+            *sum = (n_nodes, sum.1 + elapsed_s);
         }
         self.last = None;
         self.energy_uj.iter_mut().zip(other.energy_uj).for_each(|(sum, uj)| *sum += uj);
@@ -150,15 +136,35 @@ impl Sums {
 
     /// Jobs, each once however many nodes it had.
     pub(crate) fn n_jobs(&self) -> usize {
-        self.n_single + self.longest_s.len()
+        let pieces = self.pieces_s.iter();
+        let n_single = pieces.clone().filter(|(_, (n_nodes, _))| *n_nodes <= 1).count();
+        let several: HashSet<_> = pieces
+            .filter(|(_, (n_nodes, _))| *n_nodes > 1)
+            .map(|((job, _), _)| job)
+            .chain(self.longest_s.keys())
+            .collect();
+        self.n_single + n_single + several.len()
     }
 
     /// Time the jobs took, in hours.
     pub(crate) fn elapsed_h(&self) -> f64 {
+        let mut longest_s: HashMap<JobKey, f64> = HashMap::new();
         // Sorted, so that the sum does not depend on the order of a hash map.
-        let mut several: Vec<f64> = self.longest_s.values().copied().collect();
-        several.sort_by(f64::total_cmp);
-        (self.elapsed_s + several.iter().sum::<f64>()) / 3600.0
+        let mut times = Vec::new();
+        for ((job, _), (n_nodes, elapsed_s)) in &self.pieces_s {
+            if *n_nodes > 1 {
+                let longest = longest_s.entry(*job).or_default();
+                *longest = longest.max(*elapsed_s);
+            } else {
+                times.push(*elapsed_s);
+            }
+        }
+        for (job, elapsed_s) in &self.longest_s {
+            times.push(elapsed_s.max(longest_s.remove(job).unwrap_or_default()));
+        }
+        times.extend(longest_s.into_values());
+        times.sort_by(f64::total_cmp);
+        (self.elapsed_s + times.iter().sum::<f64>()) / 3600.0
     }
 
     /// Energy of a component in microjoules.
@@ -199,43 +205,7 @@ impl Sums {
     }
 }
 
-fn job_key(record: &Record) -> JobKey {
-    let mut cluster = DefaultHasher::new();
-    record.cluster.hash(&mut cluster);
-    let outside = if record.job_id == 0 { record.start.timestamp_millis() } else { 0 };
-    (cluster.finish(), record.job_id, record.restart, outside)
-}
-
 /// Adds a value that not every record knows.
 fn add_known(sum: &mut Option<f64>, value: Option<f64>) {
     *sum = value.map_or(*sum, |value| Some(sum.unwrap_or_default() + value));
-}
-
-/// The slice's share of the record's energy, or of its time where it used none.
-fn energy_share(record: &Record, slice: &Slice) -> f64 {
-    let sum = |energy: &ct_core::energy::ByComponent<ct_core::units::Microjoules>| {
-        Component::ALL.iter().map(|c| u128::from(energy.get(*c).as_u64())).sum::<u128>()
-    };
-    match sum(&record.energy_j) {
-        0 => slice.time_share,
-        all => sum(&slice.energy) as f64 / all as f64,
-    }
-}
-
-/// Whether a job's work is lost through a fault of its own or of its node.
-fn is_failure(reason: EndReason) -> bool {
-    matches!(
-        reason,
-        EndReason::Failed
-            | EndReason::Timeout
-            | EndReason::OutOfMemory
-            | EndReason::Deadline
-            | EndReason::NodeFail
-            | EndReason::BootFail
-    )
-}
-
-fn is_measured(record: &Record, component: Component) -> bool {
-    let method = record.method.get(component.as_str());
-    method.is_some_and(|m| !m.starts_with("modelled") && !m.starts_with("simulated"))
 }

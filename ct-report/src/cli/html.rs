@@ -13,6 +13,7 @@ use crate::diagnostic::Outcome;
 use crate::html::Site;
 use crate::load::jobs::{self, Place};
 use crate::load::nodes::{self, Books, NodeQuery};
+use crate::load::pieces::Ledger;
 use crate::query::Query;
 use crate::reconcile::{Key, Rows};
 use crate::render::html::site_page;
@@ -42,9 +43,9 @@ pub(crate) fn run(args: &HtmlArgs) -> Result<Outcome> {
     if outcome.matched == 0 {
         return Ok(outcome);
     }
-    let rows = sources.ledger.as_deref().map(|dir| {
+    let rows = sources.ledger.as_ref().map(|ledger| {
         // What cannot be read was noted with the jobs.
-        reconcile(dir, &query, &mut Outcome::default())
+        reconcile(ledger, &query, &mut Outcome::default())
     });
     let page = site_page(&site, &rows.transpose()?, query.zone.name())?;
     write_file(&args.output, page.as_bytes())?;
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &HtmlArgs) -> Result<Outcome> {
 }
 
 /// The books of the nodes, which tell of whole nodes and hours: whose jobs is not asked.
-fn reconcile(dir: &std::path::Path, query: &Query, outcome: &mut Outcome) -> Result<Rows> {
+fn reconcile(ledger: &Ledger, query: &Query, outcome: &mut Outcome) -> Result<Rows> {
     let query = Query {
         start: query.start.map(hour_of),
         end: query.end,
@@ -68,5 +69,5 @@ fn reconcile(dir: &std::path::Path, query: &Query, outcome: &mut Outcome) -> Res
         books.iter().for_each(|(node, book)| rows.add(node, book, &keys, &query));
         rows
     };
-    nodes::fold_books(dir, &node_query, outcome, reckon, Rows::append)
+    nodes::fold_books(ledger, &node_query, outcome, reckon, Rows::append)
 }

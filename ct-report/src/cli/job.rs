@@ -13,6 +13,7 @@ use crate::job::share::NodeShare;
 use crate::job::summary::Summary;
 use crate::job::{Run, is_one_job, runs, shown_id};
 use crate::load::jobs::{self, Place, Sources};
+use crate::load::pieces::Ledger;
 use crate::load::shares::read_share;
 use crate::query::time::{Edge, Zone, parse_time};
 use crate::query::{JobSelector, Query};
@@ -37,6 +38,9 @@ pub(crate) struct JobArgs {
     /// Read the ledger this configuration names
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Read what ct-report compact made of the ledger from this directory, not from LEDGER/parquet
+    #[arg(long, value_name = "DIR")]
+    parquet: Option<PathBuf>,
     /// Look only at these clusters
     #[arg(short = 'M', long, value_name = "CLUSTER", value_delimiter = ',')]
     clusters: Vec<String>,
@@ -83,7 +87,7 @@ pub(crate) fn run(args: &JobArgs) -> Result<Outcome> {
         );
         return Ok(outcome);
     }
-    let share = |run: &Run| sources.ledger.as_deref().map(|dir| read_share(dir, run));
+    let share = |run: &Run| sources.ledger.as_ref().map(|ledger| read_share(ledger, run));
     let shares: Vec<NodeShare> = runs.iter().map(|run| share(run).unwrap_or_default()).collect();
     print(args, &runs, &shares)?;
     Ok(outcome)
@@ -138,10 +142,14 @@ fn query(args: &JobArgs) -> Result<Query> {
 
 /// The ledger where it is named, or where nothing else is.
 fn sources(args: &JobArgs, query: &Query) -> Result<Sources> {
-    let is_wanted = args.ledger.is_some() || args.config.is_some() || args.paths.is_empty();
-    let dir = || jobs::ledger_dir(args.ledger.as_deref(), args.config.as_deref());
+    let is_named = args.ledger.is_some() || args.config.is_some() || args.parquet.is_some();
+    let is_wanted = is_named || args.paths.is_empty();
+    let ledger = || {
+        let dir = jobs::ledger_dir(args.ledger.as_deref(), args.config.as_deref())?;
+        anyhow::Ok(Ledger::new(dir, args.parquet.as_deref()))
+    };
     Ok(Sources {
-        ledger: is_wanted.then(dir).transpose()?,
+        ledger: is_wanted.then(ledger).transpose()?,
         logs: args.paths.clone(),
         is_recursive: args.recursive,
         since: query.start,

@@ -12,6 +12,7 @@ use crate::cli::output::OutputArgs;
 use crate::diagnostic::{Outcome, note};
 use crate::load::jobs;
 use crate::load::nodes::{self, Books, NodeQuery};
+use crate::load::pieces::Ledger;
 use crate::query::Query;
 use crate::query::time::{Edge, Zone, parse_time};
 use crate::reconcile::row::heads;
@@ -32,6 +33,9 @@ pub(crate) struct ReconcileArgs {
     /// Read the ledger this configuration names
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Read what ct-report compact made of the ledger from this directory, not from LEDGER/parquet
+    #[arg(long, value_name = "DIR")]
+    parquet: Option<PathBuf>,
     /// Look at hours from this time on: 2026-10-01, 2026-10-01T12:00:00Z, now-30days, lastmonth
     #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
     starttime: Option<String>,
@@ -57,6 +61,7 @@ pub(crate) fn run(args: &ReconcileArgs) -> Result<Outcome> {
     let keys = keys(&args.by);
     let mut outcome = Outcome::default();
     let dir = jobs::ledger_dir(args.ledger.as_deref(), args.config.as_deref())?;
+    let ledger = Ledger::new(dir, args.parquet.as_deref());
     let node_query = NodeQuery {
         clusters: args.clusters.clone(),
         nodes: args.nodes.iter().flat_map(|list| expand_hostlist(list)).collect(),
@@ -67,7 +72,7 @@ pub(crate) fn run(args: &ReconcileArgs) -> Result<Outcome> {
         books.iter().for_each(|(node, book)| rows.add(node, book, &keys, &query));
         rows
     };
-    let rows = nodes::fold_books(&dir, &node_query, &mut outcome, reckon, Rows::append)?;
+    let rows = nodes::fold_books(&ledger, &node_query, &mut outcome, reckon, Rows::append)?;
     outcome.matched = rows.n_hours;
     print(args, &keys, &rows)?;
     explain(&keys, &rows, &mut outcome);

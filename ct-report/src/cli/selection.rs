@@ -7,6 +7,7 @@ use chrono::Utc;
 use clap::Args;
 
 use crate::load::jobs::{self, Sources};
+use crate::load::pieces::Ledger;
 use crate::query::time::{Edge, Zone, parse_time};
 use crate::query::{JobSelector, Query};
 
@@ -25,6 +26,9 @@ pub(crate) struct Selection {
     /// Read the ledger this configuration names
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Read what ct-report compact made of the ledger from this directory, not from LEDGER/parquet
+    #[arg(long, value_name = "DIR")]
+    parquet: Option<PathBuf>,
     /// Count energy from this time on: 2026-10-01, 2026-10-01T12:00:00Z, today, now-30days, lastmonth
     #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
     starttime: Option<String>,
@@ -90,10 +94,14 @@ impl Selection {
     ///
     /// A configuration that cannot be read.
     pub(crate) fn sources(&self, query: &Query) -> Result<Sources> {
-        let is_wanted = self.ledger.is_some() || self.config.is_some() || self.paths.is_empty();
-        let dir = || jobs::ledger_dir(self.ledger.as_deref(), self.config.as_deref());
+        let is_named = self.ledger.is_some() || self.config.is_some() || self.parquet.is_some();
+        let is_wanted = is_named || self.paths.is_empty();
+        let ledger = || {
+            let dir = jobs::ledger_dir(self.ledger.as_deref(), self.config.as_deref())?;
+            anyhow::Ok(Ledger::new(dir, self.parquet.as_deref()))
+        };
         Ok(Sources {
-            ledger: is_wanted.then(dir).transpose()?,
+            ledger: is_wanted.then(ledger).transpose()?,
             logs: self.paths.clone(),
             is_recursive: self.recursive,
             since: query.start,

@@ -9,12 +9,17 @@ use clap::Args;
 use ct_core::log::parser::Skipped;
 use ct_core::record::Record;
 
+#[cfg(feature = "parquet")]
+use crate::aggregate::column::Needs;
 use crate::aggregate::column::{Behind, Column, columns};
 use crate::aggregate::{Group, Key, Report, Sums};
 use crate::cli::output::{OutputArgs, write_file};
 use crate::diagnostic::{Outcome, note};
 use crate::intensity::reprice::Repricer;
+#[cfg(feature = "parquet")]
+use crate::load::hours::{self, Ask};
 use crate::load::jobs::{self, Place, Sources};
+use crate::load::pieces::Ledger;
 use crate::openmetrics::{self, Scope};
 use crate::query::time::{Edge, Zone, parse_time};
 use crate::query::{JobSelector, Query};
@@ -40,6 +45,9 @@ pub(crate) struct UsageArgs {
     /// Read the ledger this configuration names
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Read what ct-report compact made of the ledger from this directory, not from LEDGER/parquet
+    #[arg(long, value_name = "DIR")]
+    parquet: Option<PathBuf>,
     /// Count energy from this time on: 2026-10-01, 2026-10-01T12:00:00Z, today, now-30days, lastmonth
     #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
     starttime: Option<String>,
@@ -126,7 +134,11 @@ pub(crate) fn run(args: &UsageArgs) -> Result<Outcome> {
             }
         }
     };
-    let sum = jobs::fold(&sources(args, &query)?, &mut outcome, add, Sum::append)?;
+    let sources = sources(args, &query)?;
+    let sum = match from_hours(args, &columns, &query, &sources, &mut outcome, &add)? {
+        Some(sum) => sum,
+        None => jobs::fold(&sources, &mut outcome, add, Sum::append)?,
+    };
     let accounted = sacct.map(|sacct| sacct.reckon(&args.by, &query, &sum.seen));
     if args.openmetrics {
         let scope = Scope { at: Utc::now(), start: query.start, n_skipped: outcome.skipped.len() };
@@ -140,6 +152,36 @@ pub(crate) fn run(args: &UsageArgs) -> Result<Outcome> {
         outcome.matched += accounted.groups().count();
     }
     Ok(outcome)
+}
+
+/// The report from the dataset's hours, where these alone can give it.
+#[cfg(feature = "parquet")]
+fn from_hours(
+    args: &UsageArgs,
+    columns: &[Column],
+    query: &Query,
+    sources: &Sources,
+    outcome: &mut Outcome,
+    add: &(impl Fn(&mut Sum, &Record, Place<'_>, &mut Outcome) + Sync),
+) -> Result<Option<Sum>> {
+    // Prices are of the zone that a record names; accounting is compared job by job.
+    if args.reprice.is_some() || args.sacct.is_some() || args.openmetrics {
+        return Ok(None);
+    }
+    let ask = Ask { query, keys: &args.by, needs: Needs::of(columns) };
+    hours::fold(sources, ask, outcome, add, Sum::append, |sum| &mut sum.report)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn from_hours<A>(
+    _: &UsageArgs,
+    _: &[Column],
+    _: &Query,
+    _: &Sources,
+    _: &mut Outcome,
+    _: A,
+) -> Result<Option<Sum>> {
+    Ok(None)
 }
 
 /// The record with what Slurm's accounting knows beside it; notes whether it knows the job.
@@ -194,10 +236,14 @@ fn query(args: &UsageArgs) -> Result<Query> {
 
 /// The ledger where it is named, or where nothing else is.
 fn sources(args: &UsageArgs, query: &Query) -> Result<Sources> {
-    let is_wanted = args.ledger.is_some() || args.config.is_some() || args.paths.is_empty();
-    let dir = || jobs::ledger_dir(args.ledger.as_deref(), args.config.as_deref());
+    let is_named = args.ledger.is_some() || args.config.is_some() || args.parquet.is_some();
+    let is_wanted = is_named || args.paths.is_empty();
+    let ledger = || {
+        let dir = jobs::ledger_dir(args.ledger.as_deref(), args.config.as_deref())?;
+        anyhow::Ok(Ledger::new(dir, args.parquet.as_deref()))
+    };
     Ok(Sources {
-        ledger: is_wanted.then(dir).transpose()?,
+        ledger: is_wanted.then(ledger).transpose()?,
         logs: args.paths.clone(),
         is_recursive: args.recursive,
         since: query.start,

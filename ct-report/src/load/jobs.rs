@@ -1,6 +1,6 @@
 //! Records of jobs from the ledger and from log directories, no job twice.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Result, anyhow};
 use chrono::{DateTime, Utc};
 use ct_core::config::Config;
-use ct_core::ledger::reader::{Entries, Entry, ledger_files};
+#[cfg(feature = "parquet")]
+use ct_core::ledger::reader::parse_record;
+use ct_core::ledger::reader::{Entries, Entry};
 use ct_core::record::{Record, RecordKey};
 
+use crate::dataset::Table;
 use crate::diagnostic::{Hint, Outcome};
 use crate::load::Loaded;
-use crate::load::groups::{self, Part};
+use crate::load::groups::{self, NodeId, Part, Piece};
 use crate::load::logs::{self, LogSet, LogSets};
+use crate::load::pieces::Ledger;
 
 /// Where a record stands, for messages.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +33,8 @@ pub(crate) struct Place<'a> {
 /// Where records come from.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
-    /// Directory of the ledger, if it is to be read.
-    pub(crate) ledger: Option<PathBuf>,
+    /// The ledger, if it is to be read.
+    pub(crate) ledger: Option<Ledger>,
     /// Log directories and log files.
     pub(crate) logs: Vec<PathBuf>,
     /// Whether directories below are read, too.
@@ -68,18 +72,14 @@ pub(crate) fn fold<T: Default + Send>(
     let mut all = T::default();
     // Of the logs' records, whether the ledger has them.
     let mut in_ledger = HashMap::new();
-    if let Some(dir) = &sources.ledger {
-        let mut files = ledger_files(dir).map_err(|error| no_ledger(dir, error))?;
-        files.retain(|file| is_asked_for(file, sources.since));
+    if let Some(ledger) = &sources.ledger {
+        let pieces = ledger.pieces(sources.since, &[Table::Jobs])?;
         // What cannot be read is noted when it is read to be counted.
         let mut known = |record: &Record, _: Place<'_>, _: &mut Outcome| {
             in_ledger.insert(identity(record), AtomicBool::new(false));
         };
         for_each_log(&sets, &mut Outcome::default(), &mut known);
-        let read = |files: &[PathBuf], outcome: &mut Outcome| {
-            read_ledger_files(files, outcome, &in_ledger, &add)
-        };
-        all = groups::fold(files, outcome, read, merge);
+        all = fold_pieces(pieces, outcome, &in_ledger, &add, merge);
     }
     let mut seen = HashSet::new();
     for_each_log(&sets, outcome, &mut |record, place, outcome| {
@@ -90,6 +90,20 @@ pub(crate) fn fold<T: Default + Send>(
         }
     });
     Ok(all)
+}
+
+/// Gives every record of these pieces to `add`, of copies the first, and notes which of those in
+/// `in_ledger` came up.
+pub(super) fn fold_pieces<T: Default + Send>(
+    pieces: Vec<Piece>,
+    outcome: &mut Outcome,
+    in_ledger: &HashMap<Identity, AtomicBool>,
+    add: &(impl Fn(&mut T, &Record, Place<'_>, &mut Outcome) + Sync),
+    merge: impl Fn(&mut T, T),
+) -> T {
+    let read =
+        |pieces: &[Piece], outcome: &mut Outcome| read_pieces(pieces, outcome, in_ledger, add);
+    groups::fold(pieces, outcome, read, merge)
 }
 
 /// Gives the record beside each pair of logs to `take`.
@@ -110,15 +124,11 @@ fn for_each_log(
     }
 }
 
-/// Whether a ledger file's month, in which its jobs ended, is not over before `since`.
-pub(super) fn is_asked_for(file: &Path, since: Option<DateTime<Utc>>) -> bool {
-    let month = file.parent().and_then(Path::file_name).map(|name| name.to_string_lossy());
-    let since = since.map(|since| since.format("%Y-%m").to_string());
-    month.is_none_or(|month| since.is_none_or(|since| *month >= *since))
-}
+/// Bytes of a ledger file that are read at once.
+const AT_ONCE: usize = 128 * 1024;
 
 /// What tells records apart.
-type Identity = (RecordKey, i64);
+pub(super) type Identity = (RecordKey, i64);
 
 /// The identity of a record: Slurm gives an id again once its numbers are used up, or its state was
 /// lost, but copies of one record have one start.
@@ -132,28 +142,80 @@ pub(super) fn no_ledger(dir: &Path, error: std::io::Error) -> anyhow::Error {
         .context(Hint("name its directory with --ledger, or a configuration with --config"))
 }
 
-fn read_ledger_files<T: Default>(
-    files: &[PathBuf],
+fn read_pieces<T: Default>(
+    pieces: &[Piece],
     outcome: &mut Outcome,
     in_ledger: &HashMap<Identity, AtomicBool>,
     add: &impl Fn(&mut T, &Record, Place<'_>, &mut Outcome),
 ) -> Part<T> {
-    let (mut done, mut seen, mut nodes) = (T::default(), HashSet::new(), BTreeSet::new());
-    for file in files {
+    let (mut done, mut seen, mut nodes) = (T::default(), HashSet::new(), Nodes::default());
+    for piece in pieces {
         let mut once = |record: &Record, place: Place<'_>, outcome: &mut Outcome| {
-            let identity = identity(record);
-            if let Some(is_in_ledger) = in_ledger.get(&identity) {
+            if !in_ledger.is_empty()
+                && let Some(is_in_ledger) = in_ledger.get(&identity(record))
+            {
                 is_in_ledger.store(true, Ordering::Relaxed);
             }
-            if seen.insert(identity) {
-                let node = (record.cluster.clone(), record.node.clone());
-                nodes.insert(node);
+            let run = (record.job_id, record.restart, record.start.timestamp_millis());
+            if seen.insert((nodes.number(&record.cluster, &record.node), run)) {
                 add(&mut done, record, place, outcome);
             }
         };
-        read_ledger_file(file, outcome, &mut once);
+        read_piece(piece, outcome, &mut once);
     }
-    Part { nodes: nodes.into_iter().collect(), done }
+    Part { nodes: nodes.all, done }
+}
+
+/// The nodes of some files: few, as a rule one.
+#[derive(Default)]
+struct Nodes {
+    all: Vec<NodeId>,
+    numbers: HashMap<NodeId, usize>,
+    last: usize,
+}
+
+impl Nodes {
+    /// The node's place in `all`.
+    fn number(&mut self, cluster: &str, node: &str) -> usize {
+        let is_last = |(of_cluster, name): &NodeId| of_cluster == cluster && name == node;
+        if !self.all.get(self.last).is_some_and(is_last) {
+            let id = (cluster.to_owned(), node.to_owned());
+            self.last = *self.numbers.entry(id).or_insert_with_key(|id| {
+                self.all.push(id.clone());
+                self.all.len() - 1
+            });
+        }
+        self.last
+    }
+}
+
+fn read_piece(
+    piece: &Piece,
+    outcome: &mut Outcome,
+    once: &mut impl FnMut(&Record, Place<'_>, &mut Outcome),
+) {
+    match piece {
+        Piece::File(file) => read_ledger_file(file, outcome, once),
+        #[cfg(feature = "parquet")]
+        Piece::Rows(rows) => read_rows(rows, outcome, once),
+    }
+}
+
+#[cfg(feature = "parquet")]
+fn read_rows(
+    rows: &super::compacted::Rows,
+    outcome: &mut Outcome,
+    once: &mut impl FnMut(&Record, Place<'_>, &mut Outcome),
+) {
+    let (path, ..) = rows.place();
+    let all = rows.each_line(|line, text| match parse_record(text.as_bytes()) {
+        Ok(Some(record)) => once(&record, Place { path, line }, outcome),
+        Ok(None) => {}
+        Err(error) => outcome.skip_part(path, Some(line), error.to_string()),
+    });
+    if let Err(error) = all {
+        outcome.skip_part(path, None, format!("{error:#}"));
+    }
 }
 
 fn read_ledger_file(
@@ -162,7 +224,7 @@ fn read_ledger_file(
     once: &mut impl FnMut(&Record, Place<'_>, &mut Outcome),
 ) {
     let mut entries = match File::open(file) {
-        Ok(open) => Entries::of_jobs(BufReader::new(open)),
+        Ok(open) => Entries::of_jobs(BufReader::with_capacity(AT_ONCE, open)),
         Err(error) => return outcome.skip_file(file, &error),
     };
     while let Some(entry) = entries.next() {

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
-use ct_core::ledger::reader::{Entries, Entry, ledger_files};
+use ct_core::ledger::reader::{Entries, Entry};
 
+use crate::dataset::Table;
 use crate::diagnostic::Outcome;
-use crate::load::groups::{self, NodeId, Part};
-use crate::load::jobs::{is_asked_for, no_ledger};
+use crate::load::groups::{self, NodeId, Part, Piece};
+use crate::load::pieces::Ledger;
 use crate::reconcile::Book;
 
 /// Which nodes are wanted; an empty list wants all.
@@ -41,27 +42,30 @@ pub(crate) type Books = BTreeMap<NodeId, Book>;
 ///
 /// A directory that cannot be read. Files and lines that cannot be read are reported in `outcome`.
 pub(crate) fn fold_books<T: Default + Send>(
-    dir: &Path,
+    ledger: &Ledger,
     query: &NodeQuery,
     outcome: &mut Outcome,
     work: impl Fn(&Books) -> T + Sync,
     merge: impl Fn(&mut T, T),
 ) -> Result<T> {
-    let mut files = ledger_files(dir).map_err(|error| no_ledger(dir, error))?;
     // Whether a node has lines before the time asked for tells what is missing at its beginning.
     let since = query.since.map(|since| since - TimeDelta::days(1));
-    files.retain(|file| is_asked_for(file, since));
-    let read = |files: &[PathBuf], outcome: &mut Outcome| {
-        let books = read_books(files, query, outcome);
+    let pieces = ledger.pieces(since, &[Table::Jobs, Table::Nodes])?;
+    let read = |pieces: &[Piece], outcome: &mut Outcome| {
+        let books = read_books(pieces, query, outcome);
         Part { done: work(&books), nodes: books.into_keys().collect() }
     };
-    Ok(groups::fold(files, outcome, read, merge))
+    Ok(groups::fold(pieces, outcome, read, merge))
 }
 
-fn read_books(files: &[PathBuf], query: &NodeQuery, outcome: &mut Outcome) -> Books {
+fn read_books(pieces: &[Piece], query: &NodeQuery, outcome: &mut Outcome) -> Books {
     let mut books = Books::new();
-    for file in files {
-        read_file(file, query, &mut books, outcome);
+    for piece in pieces {
+        match piece {
+            Piece::File(file) => read_file(file, query, &mut books, outcome),
+            #[cfg(feature = "parquet")]
+            Piece::Rows(rows) => read_rows(rows, query, &mut books, outcome),
+        }
     }
     books
 }
@@ -71,18 +75,42 @@ fn read_file(file: &Path, query: &NodeQuery, books: &mut Books, outcome: &mut Ou
         Ok(open) => Entries::new(BufReader::new(open)),
         Err(error) => return outcome.skip_file(file, &error),
     };
+    for entry in entries {
+        match entry {
+            Ok(Entry::Skipped(skipped)) => outcome.skip(file, &skipped),
+            Ok(entry) => add(&entry, query, books),
+            Err(error) => return outcome.skip_file(file, &error),
+        }
+    }
+}
+
+#[cfg(feature = "parquet")]
+fn read_rows(
+    rows: &super::compacted::Rows,
+    query: &NodeQuery,
+    books: &mut Books,
+    outcome: &mut Outcome,
+) {
+    let (path, ..) = rows.place();
+    let all =
+        rows.each_line(|line, text| match ct_core::ledger::reader::parse_entry(text.as_bytes()) {
+            Ok(entry) => add(&entry, query, books),
+            Err(error) => outcome.skip_part(path, Some(line), error.to_string()),
+        });
+    if let Err(error) = all {
+        outcome.skip_part(path, None, format!("{error:#}"));
+    }
+}
+
+fn add(entry: &Entry, query: &NodeQuery, books: &mut Books) {
     let mut book = |cluster: &str, node: &str, add: &dyn Fn(&mut Book)| {
         if query.selects(cluster, node) {
             add(books.entry((cluster.to_owned(), node.to_owned())).or_default());
         }
     };
-    for entry in entries {
-        match entry {
-            Ok(Entry::Job(r)) => book(&r.cluster, &r.node, &|book| book.add_record(&r)),
-            Ok(Entry::Node(line)) => book(&line.cluster, &line.node, &|book| book.add_line(&line)),
-            Ok(Entry::Other) => {}
-            Ok(Entry::Skipped(skipped)) => outcome.skip(file, &skipped),
-            Err(error) => return outcome.skip_file(file, &error),
-        }
+    match entry {
+        Entry::Job(r) => book(&r.cluster, &r.node, &|book| book.add_record(r)),
+        Entry::Node(line) => book(&line.cluster, &line.node, &|book| book.add_line(line)),
+        Entry::Other | Entry::Skipped(_) => {}
     }
 }

@@ -56,13 +56,31 @@ impl Zone {
     /// The name of the month, week, day or hour an instant lies in.
     pub(crate) fn label(self, period: Period, at: DateTime<Utc>) -> String {
         match (period, self) {
-            (Period::Month, _) => self.wall(at).format("%Y-%m").to_string(),
+            (Period::Month, _) => {
+                let wall = self.wall(at);
+                format!("{:04}-{:02}", wall.year(), wall.month())
+            }
             (Period::Week, _) => self.wall(at).format("%G-W%V").to_string(),
             (Period::Day, _) => self.wall(at).format("%Y-%m-%d").to_string(),
             (Period::Hour, Self::Utc) => at.format("%Y-%m-%dT%H:%MZ").to_string(),
             // One hour a year is there twice, and only the offset tells which it is.
             (Period::Hour, Self::Local) => hour_label(&at.with_timezone(&Local)),
             (Period::Hour, Self::Named(tz)) => hour_label(&at.with_timezone(&tz)),
+        }
+    }
+
+    /// A number that two instants share if they lie in one month, week, day or hour.
+    pub(crate) fn number(self, period: Period, at: DateTime<Utc>) -> i64 {
+        match period {
+            Period::Month => {
+                let wall = self.wall(at);
+                i64::from(wall.year()) * 12 + i64::from(wall.month0())
+            }
+            // Day 1 is a Monday.
+            Period::Week => (i64::from(self.wall(at).num_days_from_ce()) - 1).div_euclid(7),
+            Period::Day => i64::from(self.wall(at).num_days_from_ce()),
+            // Hours of UTC are not split.
+            Period::Hour => at.timestamp().div_euclid(3600),
         }
     }
 
@@ -210,6 +228,24 @@ mod tests {
         // Clocks are put back at 03:00 CEST: 02:00 is there twice.
         assert_eq!(berlin(Period::Hour, "2026-10-25T00:00:00Z"), "2026-10-25T02:00+02:00");
         assert_eq!(berlin(Period::Hour, "2026-10-25T01:00:00Z"), "2026-10-25T02:00+01:00");
+    }
+
+    #[test]
+    fn periods_have_equal_numbers_where_they_have_equal_names() {
+        let start: DateTime<Utc> = "2026-10-20T00:00:00Z".parse().unwrap();
+        for zone in ["UTC", "Europe/Berlin", "America/St_Johns"] {
+            let zone: Zone = zone.parse().unwrap();
+            for period in [Period::Month, Period::Week, Period::Day, Period::Hour] {
+                let of = |n| {
+                    let at = start + TimeDelta::hours(n);
+                    (zone.number(period, at), zone.label(period, at))
+                };
+                for n in 0..24 * 100 {
+                    let (a, b) = (of(n), of(n + 1));
+                    assert_eq!(a.0 == b.0, a.1 == b.1, "{a:?} {b:?}");
+                }
+            }
+        }
     }
 
     #[test]

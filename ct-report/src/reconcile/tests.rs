@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use super::{Key, Rows};
 use crate::diagnostic::Outcome;
 use crate::load::nodes::{Books, NodeQuery, fold_books};
+use crate::load::pieces::Ledger;
 use crate::query::Query;
 
 /// Time goes in steps of ten minutes.
@@ -141,7 +142,8 @@ fn reckon(lines: &[NodeRecord], records: &[Record]) -> (super::Balance, i128, us
         rows
     };
     let nodes = NodeQuery::default();
-    let rows = fold_books(dir.path(), &nodes, &mut outcome, work, Rows::append).unwrap();
+    let ledger = Ledger::new(dir.path().to_owned(), None);
+    let rows = fold_books(&ledger, &nodes, &mut outcome, work, Rows::append).unwrap();
     assert!(outcome.skipped.is_empty(), "{:?}", outcome.skipped);
     let mut sum = super::Balance::default();
     let mut absolute = 0;

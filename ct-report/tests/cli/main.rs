@@ -4,6 +4,8 @@
 mod as_upstream;
 mod broken;
 mod chromium;
+#[cfg(feature = "parquet")]
+mod compact;
 mod export;
 #[cfg(feature = "fetch")]
 mod fetch;
