@@ -33,6 +33,7 @@ ring abi --package ct-tests --test abi
 ring harness --package ct-tests --test harness
 ring e2e --package ct-tests --test site
 ring vm --package ct-tests --test vm
+ring sql --package ct-tests --test sql
 
 printf '\n== bench\n'
 tests/bench/srun-overhead || failed_rings="$failed_rings bench"

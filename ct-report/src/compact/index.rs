@@ -172,7 +172,8 @@ fn job_id(record: &Record, month: &str) -> Result<Id, String> {
 
 /// The identity of a node's line that fits the tables.
 fn node_id(node: &NodeRecord, month: &str) -> Result<Id, String> {
-    is_of(node.end, month)?;
+    // Earlier versions filed a line by its end, which may be the first instant of a month.
+    is_of(node.start, month).or_else(|reason| is_of(node.end, month).map_err(|_| reason))?;
     node_row(node, "", "")?;
     let start_ms = node.start.timestamp_millis();
     Ok(Id { is_job: false, node: 0, start_ms, job_id: 0, restart: 0 })
@@ -184,7 +185,7 @@ fn is_of(end: DateTime<Utc>, month: &str) -> Result<(), String> {
     if own == month {
         return Ok(());
     }
-    Err(format!("it ended in {own}, expected a line of {month}: move it there"))
+    Err(format!("it is of {own}, expected a line of {month}: move it there"))
 }
 
 /// Whether a month is over and no record of it is still to come; else why not.

@@ -293,7 +293,7 @@ fn a_copy_that_differs_is_not_removed_and_a_line_of_another_month_is_named() {
     let path = ledger.dir().join("2024-02/n2.jsonl");
     fs::write(&path, records[3].to_line().unwrap()).unwrap();
     let ran = run(&ledger, &["compact", "-Pn"]);
-    let reason = "ledger/2024-02/n2.jsonl:1: skipped: it ended in 2024-01, expected a line of \
+    let reason = "ledger/2024-02/n2.jsonl:1: skipped: it is of 2024-01, expected a line of \
                   2024-02: move it there\n";
     assert!(ran.code == 3 && ran.stderr.starts_with(reason), "{ran:?}");
     let usage = run(&ledger, &["usage", "-Pn", "--by", "cluster", "-o", "jobs,energy_j"]);

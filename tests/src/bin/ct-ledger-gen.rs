@@ -1,11 +1,11 @@
 //! Writes a ledger of any size in the shape of a real one: `ct-ledger-gen DIR --jobs 1000000`.
 //!
 //! Lengths of jobs spread over four orders of magnitude, a few users have most of them, a third is
-//! of arrays, a tenth is over several nodes, a third of the nodes has GPUs. Equal arguments write
-//! equal bytes. Lines of nodes are not written: they are for `reconcile`, which looks at all of a
-//! node's jobs.
+//! of arrays, a tenth is over several nodes, a third of the nodes has GPUs, and where a node has a
+//! baseline a part of the energy is idle. Equal arguments write equal bytes. With `--node-lines`
+//! there is a line for every hour in which a node had jobs, and `reconcile` finds no difference.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use chrono::{DateTime, DurationRound, Months, TimeDelta, Utc};
 use clap::Parser;
 use ct_core::energy::{ByComponent, HourEnergy};
 use ct_core::ledger::writer::file_path;
-use ct_core::record::{EndReason, GpuShare, Record};
+use ct_core::record::{EndReason, GpuShare, JobCharge, NodeRecord, Record, VERSION};
 use ct_core::units::Microjoules;
 
 /// Bytes of a file that are kept until they are written.
@@ -32,30 +32,43 @@ struct Args {
     /// Nodes
     #[arg(long, default_value_t = 2000)]
     nodes: u64,
-    /// Months, from January 2026 on
+    /// Months
     #[arg(long, default_value_t = 12)]
     months: u32,
+    /// The first of them
+    #[arg(long, default_value = "2024-01")]
+    from: String,
     /// Users
     #[arg(long, default_value_t = 3000)]
     users: u64,
+    /// Write the lines of nodes, too
+    #[arg(long)]
+    node_lines: bool,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     fs::create_dir(&args.dir).with_context(|| format!("{}", args.dir.display()))?;
-    let first: DateTime<Utc> = "2026-01-01T00:00:00Z".parse()?;
+    let first: DateTime<Utc> = format!("{}-01T00:00:00Z", args.from).parse()?;
     let last = first.checked_add_months(Months::new(args.months)).context("too many months")?;
     let seconds = (last - first).num_seconds();
     let template: Record = serde_json::from_str(TEMPLATE)?;
     let mut files = Files { dir: args.dir.clone(), waiting: HashMap::new() };
+    let mut books = Books::default();
     for n in 0..args.jobs {
         let share = (n as f64 + 0.5) / args.jobs as f64;
         let end = first + TimeDelta::milliseconds((seconds as f64 * share * 1000.0) as i64);
         let mut random = Random(n);
         for record in job(&args, &template, n, end, &mut random) {
-            files.append(&record)?;
+            files.append(&record.node, record.end, &record.to_line()?)?;
+            if args.node_lines {
+                books.add(&record);
+            }
         }
+        // Jobs come in the order of their ends, and none takes more than 28 h.
+        books.close_before(end - TimeDelta::hours(30), &mut files)?;
     }
+    books.close_before(DateTime::<Utc>::MAX_UTC, &mut files)?;
     files.flush()
 }
 
@@ -66,10 +79,10 @@ struct Files {
 }
 
 impl Files {
-    fn append(&mut self, record: &Record) -> Result<()> {
-        let path = file_path(&self.dir, &record.node, record.end);
+    fn append(&mut self, node: &str, end: DateTime<Utc>, line: &str) -> Result<()> {
+        let path = file_path(&self.dir, node, end);
         let text = self.waiting.entry(path.clone()).or_default();
-        text.push_str(&record.to_line()?);
+        text.push_str(line);
         if text.len() >= AT_ONCE {
             let text = self.waiting.remove(&path).unwrap_or_default();
             write(&path, &text)?;
@@ -86,6 +99,67 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::create_dir_all(path.parent().context("a file lies in a directory")?)?;
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     Ok(file.write_all(text.as_bytes())?)
+}
+
+/// What jobs used by hour and node, until no job that is still to come can have used more.
+#[derive(Default)]
+struct Books {
+    hours: BTreeMap<(DateTime<Utc>, String), Vec<(JobCharge, ByComponent<Microjoules>)>>,
+}
+
+impl Books {
+    fn add(&mut self, record: &Record) {
+        for hour in &record.energy_by_hour {
+            let energy = hour.energy();
+            let charge = JobCharge(record.job_id, record.restart, energy.total());
+            let key = (hour.0, record.node.clone());
+            self.hours.entry(key).or_default().push((charge, energy));
+        }
+    }
+
+    fn close_before(&mut self, end: DateTime<Utc>, files: &mut Files) -> Result<()> {
+        while let Some(first) = self.hours.first_entry() {
+            if first.key().0 >= end {
+                break;
+            }
+            let ((hour, node), charges) = first.remove_entry();
+            let line = node_line(hour, node, &charges);
+            files.append(&line.node, line.start, &line.to_line()?)?;
+        }
+        Ok(())
+    }
+}
+
+/// The line of a node that had these jobs: the system took 20 J, and 180 J were nobody's.
+fn node_line(
+    hour: DateTime<Utc>,
+    node: String,
+    charges: &[(JobCharge, ByComponent<Microjoules>)],
+) -> NodeRecord {
+    let cpu = |uj| ByComponent { cpu: Microjoules::new(uj), ..ByComponent::default() };
+    let jobs_j = charges.iter().fold(ByComponent::default(), |sum, (_, energy)| sum + *energy);
+    let (system_j, unallocated_j) = (cpu(20_000_000), cpu(180_000_000));
+    let end = hour + TimeDelta::hours(1);
+    NodeRecord {
+        v: VERSION,
+        kind: "node".to_owned(),
+        cluster: "lab".to_owned(),
+        node,
+        start: hour,
+        end,
+        elapsed_s: (end - hour).as_seconds_f64(),
+        meter_j: jobs_j + system_j + unallocated_j,
+        jobs_j,
+        system_j,
+        unallocated_j,
+        idle_j: cpu(100_000_000),
+        jobs: charges.iter().map(|(charge, _)| *charge).collect(),
+        baseline: [].into(),
+        gap_s: 0.0,
+        method: [("cpu".to_owned(), "rapl".to_owned())].into(),
+        attribution: "hybrid".to_owned(),
+        warnings: Vec::new(),
+    }
 }
 
 /// Numbers that look random, by splitmix64 (Steele, Lea, Flood 2014).
@@ -146,7 +220,8 @@ fn job(
             n_nodes: u32::try_from(n_nodes).unwrap_or(1),
             user: format!("user{user:04}"),
             uid: 10_000 + u32::try_from(user).unwrap_or_default(),
-            account: Some(format!("account{:03}", user % 200)),
+            account: (user % 50 != 7).then(|| format!("account{:03}", user % 200)),
+            partition: Some(["main", "long", "gpu"][(n % 3) as usize].to_owned()),
             job_name: Some(format!("train-{}", user % 17)),
             start: end - elapsed,
             end,
@@ -155,12 +230,25 @@ fn job(
             alloc_cpus: u32::try_from(cpus).unwrap_or(1),
             gpus: (0..n_gpus).map(|gpu| self::gpu(node, gpu)).collect(),
             energy_j: energy,
+            idle_j: idle_of(&energy, node),
+            gpu_unused_j: Microjoules::new(energy.gpu.as_u64() / (3 + user % 7)),
             co2e_g: energy.total().to_joules().to_kilowatt_hours().as_kwh() * 1.2 * 380.0,
             energy_by_hour: hours,
             ..template.clone()
         }
     };
     (0..n_nodes).map(of_node).collect()
+}
+
+/// Every second node has a baseline.
+fn idle_of(energy: &ByComponent<Microjoules>, node: u64) -> ByComponent<Microjoules> {
+    let part = |of: Microjoules| Microjoules::new(of.as_u64() / 100 * (node % 2 * 37));
+    ByComponent {
+        cpu: part(energy.cpu),
+        dram: part(energy.dram),
+        gpu: part(energy.gpu),
+        rest: part(energy.rest),
+    }
 }
 
 fn gpu(node: u64, gpu: u64) -> GpuShare {
