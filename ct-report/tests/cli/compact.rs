@@ -283,7 +283,7 @@ fn a_copy_that_differs_is_not_removed_and_a_line_of_another_month_is_named() {
     compact(&ledger, &["--prune"]);
     let mut altered = records[3].clone();
     altered.co2e_g += 1.0;
-    ledger.write(&[], &[altered.clone()]);
+    ledger.write(&[], std::slice::from_ref(&altered));
     let ran = run(&ledger, &["compact", "-Pn", "--prune"]);
     assert!(ran.stderr.contains("2024-01: 1 line(s) are not in the dataset"), "{ran:?}");
     assert_eq!(
@@ -316,7 +316,7 @@ fn a_month_that_is_not_over_or_has_an_open_job_is_left() {
     let text = |at: DateTime<Utc>| at.to_rfc3339();
     let open = line("n1", &text(before), &text(before + TimeDelta::hours(1)), &[(7, 10)]);
     let ended = record("n1", 8, &text(now), &text(now + TimeDelta::hours(1)), &[3]);
-    ledger.write(&[open], &[ended.clone()]);
+    ledger.write(&[open], std::slice::from_ref(&ended));
     // The node went on in this month, so the record of job 7 is not one of the month before.
     let (last, this) = (before.format("%Y-%m").to_string(), now.format("%Y-%m"));
     let ran = run(&ledger, &["compact", "-Pn"]);

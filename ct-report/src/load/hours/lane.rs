@@ -376,7 +376,7 @@ impl<'a> Groups<'a> {
 
     /// The groups' names, in the order of their numbers.
     pub(super) fn names(&self, lanes: &Lanes, ask: Ask<'_>) -> Vec<Group> {
-        let name = |(ids, hour_s): (&Box<[i64]>, &i64)| {
+        let name = |(ids, hour_s): (&[i64], &i64)| {
             let hour = DateTime::from_timestamp(*hour_s, 0).unwrap_or_default();
             let value =
                 |((key, lane), id): ((&Key, &Option<usize>), &i64)| match (key.period(), lane) {
@@ -388,6 +388,6 @@ impl<'a> Groups<'a> {
                 };
             ask.keys.iter().zip(&self.lanes).zip(ids.iter()).map(value).collect()
         };
-        self.ids.iter().zip(&self.hours).map(name).collect()
+        self.ids.iter().map(|ids| &**ids).zip(&self.hours).map(name).collect()
     }
 }
