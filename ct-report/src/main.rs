@@ -7,6 +7,10 @@ mod aggregate;
 mod cli;
 #[cfg(feature = "parquet")]
 mod compact;
+#[cfg_attr(
+    all(not(feature = "parquet"), not(test)),
+    expect(dead_code, reason = "without Parquet it is only seen that there is a dataset")
+)]
 mod dataset;
 mod diagnostic;
 mod dictionary;

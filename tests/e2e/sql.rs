@@ -195,7 +195,8 @@ fn spark_says_what_ct_report_says() -> Result<()> {
     let is_required = std::env::var("CT_SPARK").is_ok_and(|value| value == "required");
     let has_java = Command::new("java").arg("-version").output().is_ok_and(|o| o.status.success());
     let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
-    if !is_required && !(has_java && has(&venv, "pyspark")) {
+    let has_spark = has_java && has(&venv, "pyspark");
+    if !is_required && !has_spark {
         skip("no Java or no PySpark; CT_SPARK=required installs PySpark and insists");
         return Ok(());
     }

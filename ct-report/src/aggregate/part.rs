@@ -65,6 +65,7 @@ impl Part {
     /// # Errors
     ///
     /// A record that is longer than ten years.
+    #[cfg(feature = "parquet")]
     pub(crate) fn by_hour(record: &Record) -> Result<Vec<Self>, String> {
         let slices = slice::by_hour(record)?;
         Ok(slices.iter().map(|slice| Self::of(record, slice)).collect())

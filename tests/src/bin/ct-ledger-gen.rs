@@ -101,10 +101,13 @@ fn write(path: &Path, text: &str) -> Result<()> {
     Ok(file.write_all(text.as_bytes())?)
 }
 
+/// What a job used in an hour.
+type Charge = (JobCharge, ByComponent<Microjoules>);
+
 /// What jobs used by hour and node, until no job that is still to come can have used more.
 #[derive(Default)]
 struct Books {
-    hours: BTreeMap<(DateTime<Utc>, String), Vec<(JobCharge, ByComponent<Microjoules>)>>,
+    hours: BTreeMap<(DateTime<Utc>, String), Vec<Charge>>,
 }
 
 impl Books {
@@ -131,11 +134,7 @@ impl Books {
 }
 
 /// The line of a node that had these jobs: the system took 20 J, and 180 J were nobody's.
-fn node_line(
-    hour: DateTime<Utc>,
-    node: String,
-    charges: &[(JobCharge, ByComponent<Microjoules>)],
-) -> NodeRecord {
+fn node_line(hour: DateTime<Utc>, node: String, charges: &[Charge]) -> NodeRecord {
     let cpu = |uj| ByComponent { cpu: Microjoules::new(uj), ..ByComponent::default() };
     let jobs_j = charges.iter().fold(ByComponent::default(), |sum, (_, energy)| sum + *energy);
     let (system_j, unallocated_j) = (cpu(20_000_000), cpu(180_000_000));
