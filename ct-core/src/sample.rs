@@ -39,7 +39,7 @@ pub struct DeviceEnergy {
 }
 
 /// How long CPUs were not idle, since boot or between two readings; resolution 10 ms.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuBusy {
     /// Summed over all of them.
     pub all: Duration,
@@ -96,12 +96,20 @@ pub struct HourPart {
 }
 
 impl Interval {
+    /// Its start by the clock on the wall. A clock that was set forward meanwhile would give it hours
+    /// that never were: then it is as long as the other clock says.
+    fn start_by_the_wall(&self) -> DateTime<Utc> {
+        let duration = TimeDelta::from_std(self.duration()).unwrap_or(TimeDelta::zero());
+        let is_set_forward = self.end.wall - self.start.wall > duration + TimeDelta::minutes(1);
+        if is_set_forward { self.end.wall - duration } else { self.start.wall }
+    }
+
     /// The interval, hour by hour, with the energy of each device split by time.
     ///
     /// Samples are taken at every full hour; an interval crosses one all the same after a gap, or by
     /// the milliseconds a sample came late. Of a clock that was set back the last hour has it all.
     pub fn by_hour(&self) -> Vec<HourPart> {
-        let spans = hours_of(self.start.wall, self.end.wall);
+        let spans = hours_of(self.start_by_the_wall(), self.end.wall);
         let seconds: Vec<f64> = spans.iter().map(|s| (s.2 - s.1).as_seconds_f64()).collect();
         let whole: f64 = seconds.iter().sum();
         let share = |s: f64| if spans.len() == 1 || whole <= 0.0 { 1.0 } else { s / whole };
@@ -190,5 +198,13 @@ mod tests {
         let parts = interval("11:30:00", "10:30:00", &[5]).by_hour();
         assert_eq!((parts.len(), parts[0].devices[0].as_u64(), parts[0].share), (1, 5, 1.0));
         assert_eq!(parts[0].start, parts[0].end);
+    }
+
+    #[test]
+    fn a_clock_set_forward_makes_no_hours_that_never_were() {
+        // 105 minutes by the clock that nobody sets, ten hours by the other.
+        let parts = interval("01:30:00", "11:30:00", &[105]).by_hour();
+        let energies: Vec<u64> = parts.iter().map(|p| p.devices[0].as_u64()).collect();
+        assert_eq!(energies, [15, 60, 30]);
     }
 }

@@ -45,6 +45,12 @@ pub struct LastSample {
     /// negative where its parts are ahead of it.
     #[serde(default)]
     pub rest_balance_uj: i64,
+    /// Instants of counters that were read before the last sample and not at it, by device id.
+    #[serde(default)]
+    pub read_at: BTreeMap<String, Moment>,
+    /// How long the CPUs were busy since boot.
+    #[serde(default)]
+    pub busy: Option<CpuBusy>,
 }
 
 /// The meters of this node.
@@ -234,18 +240,26 @@ impl Sampler {
     pub fn last_sample(&self) -> Option<LastSample> {
         let last = self.last.as_ref()?;
         let kept = self.devices.iter().zip(&self.tracks).filter(|(d, _)| d.outlives_us);
-        let counters = kept.filter_map(|(d, t)| Some((d.id.clone(), t.last()?.count))).collect();
-        Some(LastSample { at: last.at, counters, rest_balance_uj: self.rest.balance_uj() })
+        let (mut counters, mut read_at) = (BTreeMap::new(), BTreeMap::new());
+        for (device, reading) in kept.filter_map(|(d, t)| Some((d, t.last()?))) {
+            counters.insert(device.id.clone(), reading.count);
+            if reading.at != last.at {
+                read_at.insert(device.id.clone(), reading.at);
+            }
+        }
+        let (rest_balance_uj, busy) = (self.rest.balance_uj(), last.busy.clone());
+        Some(LastSample { at: last.at, counters, rest_balance_uj, read_at, busy })
     }
 
     /// Takes up the last sample of an earlier life, of the same boot: the next interval is the gap.
     pub fn resume(&mut self, earlier: &LastSample) {
         for (device, track) in self.devices.iter().zip(&mut self.tracks) {
             let count = earlier.counters.get(&device.id).filter(|_| device.outlives_us);
-            track.resume(count.map(|count| Reading { count: *count, at: earlier.at }));
+            let at = earlier.read_at.get(&device.id).copied().unwrap_or(earlier.at);
+            track.resume(count.map(|count| Reading { count: *count, at }));
         }
         self.rest.resume(earlier.rest_balance_uj);
-        self.last = Some(Last { at: earlier.at, busy: None });
+        self.last = Some(Last { at: earlier.at, busy: earlier.busy.clone() });
     }
 }
 
@@ -300,6 +314,22 @@ mod tests {
         assert!(!s.failures().iter().any(of_a) && s.outages().any(|line| of_a(&line)));
         assert_eq!(energies(&s.sample().unwrap()), [(8, true)]);
         assert!(s.failures().iter().any(of_a) && !s.outages().any(|line| of_a(&line)));
+    }
+
+    #[test]
+    fn a_restart_in_an_outage_keeps_the_instant_of_the_last_reading() {
+        let mut first = sampler(vec![device("a", 1, true)], &[&[Some(10)], &[None]]);
+        first.sample();
+        let read_at = first.last_at().unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        first.sample();
+        let kept = first.last_sample().unwrap();
+        assert_eq!(kept.read_at.get("a"), Some(&read_at));
+        let mut second = sampler(vec![device("a", 1, true)], &[&[Some(40)]]);
+        second.resume(&kept);
+        let interval = second.sample().unwrap();
+        assert_eq!(energies(&interval), [(30, true)]);
+        assert!(interval.devices[0].span > interval.duration(), "the outage is of the span");
     }
 
     #[test]
