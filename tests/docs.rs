@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ct_core::config::keys::SECTIONS;
 use ct_core::option::KEYS;
 use ct_tests::e2e_is_possible;
 
@@ -135,26 +136,10 @@ fn links_lead_to_files() {
     }
 }
 
-/// Keys of carbontracker.toml with their sections, from the table that checks them.
+/// Keys of carbontracker.toml with their sections.
 fn config_keys() -> Vec<String> {
-    let source = read("ct-core/src/config/check.rs");
-    let rows = source.split_once("const KNOWN").expect("the table of keys").1;
-    let rows = rows.split_once("= &[").expect("its rows").1;
-    let rows = rows.split_once("\n];").expect("its end").0;
-    // A row is a section's name and, after `&[`, the names of its keys.
-    let quoted = |text: &str| -> Vec<String> {
-        text.split('"').skip(1).step_by(2).map(str::to_owned).collect()
-    };
-    let mut parts = rows.split("&[");
-    let mut section = quoted(parts.next().unwrap_or_default()).pop();
-    let mut keys = Vec::new();
-    for part in parts {
-        let (names, rest) = part.split_once(']').expect("the end of a section's keys");
-        let name = section.expect("a section has a name");
-        keys.extend(quoted(names).iter().map(|key| format!("{name}.{key}")));
-        section = quoted(rest).pop();
-    }
-    keys
+    let of = |name: &str, key: &str| format!("{name}.{key}");
+    SECTIONS.iter().flat_map(|s| s.keys.iter().map(move |key| of(s.name, key.name))).collect()
 }
 
 #[test]
@@ -165,23 +150,17 @@ fn every_key_is_in_the_documents() {
         let is_named = [format!("`{name}`"), format!("`{name}:")].iter().any(|n| all.contains(n));
         assert!(is_named, "option key {name} is in no document");
     }
-    let keys = config_keys();
-    for known in ["node.run_dir", "track.limits.update_interval_min_s", "carbon.series_file"] {
-        assert!(keys.iter().any(|key| key == known), "{known} is not in {keys:?}");
-    }
-    for key in keys.iter().filter(|key| !is_section(key, &keys)) {
-        let last = key.rsplit('.').next().unwrap_or(key);
-        // `attribution.idle_w.cpu`, `.dram`, `.gpu` share their section.
-        let is_named = all.contains(&format!("`{key}`"))
-            || (key.starts_with("attribution.idle_w.") && all.contains(&format!("`.{last}`")));
-        assert!(is_named, "configuration key {key} is in no document");
+    for key in config_keys() {
+        assert!(all.contains(&format!("`{key}`")), "configuration key {key} is in no document");
     }
 }
 
-/// `track.limits` is no key of its own where `track.limits.update_interval_min_s` is one.
-fn is_section(key: &str, keys: &[String]) -> bool {
-    let section = format!("{key}.");
-    keys.iter().any(|other| other.starts_with(&section))
+#[test]
+fn migration_has_every_key_of_the_option() {
+    let text = read("docs/MIGRATION.md");
+    for key in KEYS {
+        assert!(text.contains(&format!("`{}`", key.name)), "MIGRATION lacks {}", key.name);
+    }
 }
 
 #[test]

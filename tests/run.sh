@@ -25,6 +25,7 @@ ring() { # ring NAME cargo-test-arguments...: one ring, its output shown and kep
 }
 
 ring value --workspace --lib --bins
+ring manual --package ct-manual
 ring tree --package ct-core --package ct-report --all-features --test '*'
 ring tidy --package ct-tests --test tidy
 ring fuzz-seeds --package ct-tests --test fuzz

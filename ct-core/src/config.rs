@@ -6,6 +6,8 @@
 
 mod carbon;
 mod check;
+pub mod keys;
+pub mod plugstack;
 mod sections;
 
 pub use carbon::{Carbon, Fetch, Provider};

@@ -15,4 +15,4 @@ mod startup;
 mod state;
 mod time_limit;
 
-pub use cli::main;
+pub use cli::{command, main};

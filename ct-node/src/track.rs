@@ -12,4 +12,4 @@ mod marks;
 mod place;
 mod run;
 
-pub use cli::main;
+pub use cli::{command, main};

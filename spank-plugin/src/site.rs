@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ct_core::config::Config;
+use ct_core::config::plugstack::Argument;
 use ct_core::option::OptionSet;
 use ct_core::protocol::{JobFacts, SOCKET_NAME};
 
@@ -39,19 +40,19 @@ impl Site {
         let Some((key, value)) = arg.split_once('=') else {
             return Err(format!("argument {arg:?} in plugstack.conf, expected KEY=VALUE"));
         };
-        match (key, value) {
-            ("config" | "noded", path) if !path.starts_with('/') => {
-                let expected = "expected an absolute path";
-                return Err(format!("{key} is {path:?} in plugstack.conf, {expected}"));
-            }
-            ("config", path) => self.config = Some(path.into()),
-            ("noded", path) => self.noded = Some(path.into()),
-            ("default", "on") => self.default = Some(true),
-            ("default", "off") => self.default = Some(false),
-            ("default", other) => {
-                return Err(format!("default is {other:?} in plugstack.conf, expected on or off"));
-            }
-            _ => return self.take_option(key, value),
+        let Some(argument) = Argument::named(key) else { return self.take_option(key, value) };
+        match argument {
+            Argument::Config => self.config = Some(absolute(key, value)?),
+            Argument::Noded => self.noded = Some(absolute(key, value)?),
+            Argument::Default => match value {
+                "on" => self.default = Some(true),
+                "off" => self.default = Some(false),
+                other => {
+                    return Err(format!(
+                        "default is {other:?} in plugstack.conf, expected on or off"
+                    ));
+                }
+            },
         }
         Ok(())
     }
@@ -103,6 +104,13 @@ impl Site {
             trusted: trusted_uids(&config.node.service_user),
         }
     }
+}
+
+fn absolute(key: &str, path: &str) -> Result<PathBuf, String> {
+    if path.starts_with('/') {
+        return Ok(path.into());
+    }
+    Err(format!("{key} is {path:?} in plugstack.conf, expected an absolute path"))
 }
 
 /// ct-noded on this node.

@@ -4,68 +4,25 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::keys::names_in;
 use super::{Config, ConfigError, carbon};
 use crate::option::Settings;
 use crate::suggest::nearest;
 
-/// Sections and their keys; `track.options` holds the option's own keys and is checked by them.
-const KNOWN: &[(&str, &[&str])] = &[
-    ("node", &["service_user", "run_dir", "state_dir", "sample_idle_s", "nvml_library"]),
-    ("path", &["sysfs", "procfs", "cgroupfs"]),
-    (
-        "track",
-        &[
-            "default",
-            "options",
-            "limits",
-            "allow_stop",
-            "stop_grace_s",
-            "confirm_timeout_s",
-            "confirm_default",
-        ],
-    ),
-    ("track.limits", &["update_interval_min_s"]),
-    ("attribution", &["policy", "idle_w"]),
-    ("attribution.idle_w", &["cpu", "dram", "gpu", "rest"]),
-    ("power", &["pue", "cpu_tdp_watts", "cpu_idle_watts"]),
-    (
-        "carbon",
-        &[
-            "intensity_g_per_kwh",
-            "zone",
-            "country",
-            "series_file",
-            "series_check_s",
-            "embodied_g_per_node_hour",
-            "water_l_per_kwh",
-            "fetch",
-        ],
-    ),
-    ("carbon.fetch", &["provider", "token_file", "base_url", "horizon_h", "history_h"]),
-    ("ledger", &["dir", "cluster"]),
-];
-
 pub(super) fn known_keys(table: &Table, path: &Path) -> Result<(), ConfigError> {
-    let sections: Vec<&str> = KNOWN.iter().map(|(s, _)| *s).filter(|s| !s.contains('.')).collect();
-    for (name, value) in table {
-        if !sections.contains(&name.as_str()) {
-            return Err(unknown(path, "", name, &sections));
-        }
-        known_section(name, value, path)?;
-    }
-    Ok(())
+    known_section("", table, path)
 }
 
-fn known_section(name: &str, value: &Value, path: &Path) -> Result<(), ConfigError> {
-    let (Some((_, keys)), Value::Table(table)) = (KNOWN.iter().find(|(s, _)| *s == name), value)
-    else {
-        return Ok(());
-    };
-    for (key, value) in table {
-        if !keys.contains(&key.as_str()) {
-            return Err(unknown(path, &format!("{name}."), key, keys));
+fn known_section(section: &str, table: &Table, path: &Path) -> Result<(), ConfigError> {
+    let Some(known) = names_in(section) else { return Ok(()) };
+    let prefix = if section.is_empty() { String::new() } else { format!("{section}.") };
+    for (name, value) in table {
+        if !known.contains(&name.as_str()) {
+            return Err(unknown(path, &prefix, name, &known));
         }
-        known_section(&format!("{name}.{key}"), value, path)?;
+        if let Value::Table(inner) = value {
+            known_section(&format!("{prefix}{name}"), inner, path)?;
+        }
     }
     Ok(())
 }

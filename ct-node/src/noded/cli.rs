@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use ct_core::config::Config;
 
 use super::{daemon, startup};
@@ -25,6 +25,11 @@ pub(super) struct Cli {
     /// Log to noded.log in the state directory, as when started by the plugin
     #[arg(long)]
     pub(super) daemon: bool,
+}
+
+/// The whole command line, for the manual and for shells.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs ct-noded; 0 when it was asked to end, or when another one runs already; else 2.

@@ -75,7 +75,8 @@ fn usage(message: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn command() -> Command {
+/// The whole command line, for the manual and for shells.
+pub fn command() -> Command {
     Command::new("ct-track")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Marks epochs of a job, shows how it stands, or measures a command without Slurm")
