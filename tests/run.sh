@@ -33,6 +33,7 @@ ring docs --package ct-tests --test docs
 ring abi --package ct-tests --test abi
 ring harness --package ct-tests --test harness
 ring e2e --package ct-tests --test site
+ring failure --package ct-tests --test failure
 ring vm --package ct-tests --test vm
 ring sql --package ct-tests --test sql
 

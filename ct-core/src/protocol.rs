@@ -26,6 +26,10 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 pub const SOCKET_NAME: &str = "noded.sock";
 /// Name of the file in `run_dir` that says that ct-noded's absence was logged; it removes it.
 pub const ABSENCE_NAME: &str = "noded.absent";
+/// Name of the file in `run_dir` that says that a hook waited for ct-noded in vain; it removes it.
+pub const SILENCE_NAME: &str = "noded.silent";
+/// Name of the file in `run_dir` that says that a ct-noded was started in vain; it removes it.
+pub const START_NAME: &str = "noded.starting";
 /// Environment variable of a job: path of the socket.
 pub const SOCKET_ENV: &str = "CARBONTRACKER_SOCKET";
 /// Environment variable of a job: its id.

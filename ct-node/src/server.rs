@@ -56,6 +56,16 @@ impl Server {
         Ok(Self { listener, clients: Vec::new(), deaf_until: None })
     }
 
+    /// Listens at `path` anew; connections that there are go on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::bind`].
+    pub fn rebind(&mut self, path: &Path) -> io::Result<()> {
+        self.listener = Self::bind(path)?.listener;
+        Ok(())
+    }
+
     /// Waits up to `timeout` for a connection, a message, or one of `others` to become readable;
     /// answers what came. Returns which of `others` are readable.
     ///

@@ -11,5 +11,6 @@ mod local;
 mod marks;
 mod place;
 mod run;
+mod silence;
 
 pub use cli::{command, main};

@@ -1,4 +1,4 @@
-//! Says once on a node, not once for each hook of each job, that ct-noded is not there.
+//! Says once on a node, not once for each hook of each job, that ct-noded is not there or silent.
 //!
 //! A file beside its socket remembers that it was said; ct-noded removes it when it starts.
 
@@ -13,6 +13,7 @@ use ct_core::protocol::ABSENCE_NAME;
 use crate::client::ClientError;
 use crate::logging::{Kind, Log};
 use crate::os;
+use crate::silence;
 use crate::site::Service;
 
 /// After this time it is said again.
@@ -22,6 +23,12 @@ const SAID_FOR: Duration = Duration::from_secs(3600);
 pub(crate) fn report(log: &Log, service: &Service, error: &ClientError) {
     match error {
         ClientError::Absent { .. } => say(log, service, &error.to_string()),
+        // The hook that waited has said it.
+        ClientError::NotAwaited { .. } => {}
+        ClientError::Silent { .. } => {
+            silence::remember(service);
+            log.error(Kind::Request, &error.to_string());
+        }
         _ => log.error(Kind::Request, &error.to_string()),
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use ct_core::protocol::{self, MAX_MESSAGE, Reply, Request};
 
 use crate::os::{self, Deadline};
+use crate::silence;
 use crate::site::Service;
 
 /// What a hook may wait for ct-noded altogether.
@@ -20,6 +21,8 @@ pub(crate) enum ClientError {
     Absent { socket: PathBuf, source: io::Error },
     /// Somebody listens, and does not answer in time.
     Silent { socket: PathBuf },
+    /// Ct-noded was known to be silent: its answer was not waited for.
+    NotAwaited { socket: PathBuf },
     /// Somebody listens who is not ct-noded.
     Stranger { socket: PathBuf, uid: u32 },
     /// The connection failed.
@@ -39,6 +42,9 @@ impl fmt::Display for ClientError {
             Self::Silent { socket } => {
                 let socket = socket.display();
                 write!(f, "ct-noded does not answer on {socket} within {PATIENCE_MS} ms")
+            }
+            Self::NotAwaited { socket } => {
+                write!(f, "ct-noded does not answer on {} at present", socket.display())
             }
             Self::Stranger { socket, uid } => write!(
                 f,
@@ -62,8 +68,13 @@ pub(crate) struct Client {
     deadline: Deadline,
 }
 
-/// How long the running hook may wait.
-pub(crate) fn patience() -> Deadline {
+/// How long the running hook may wait: not at all where another hook has just waited in vain.
+pub(crate) fn patience(service: &Service) -> Deadline {
+    if silence::is_known(service) { Deadline::at_once() } else { in_full() }
+}
+
+/// The same where nobody listens, so that nobody can be silent either.
+pub(crate) fn in_full() -> Deadline {
     Deadline::in_ms(PATIENCE_MS)
 }
 
@@ -71,8 +82,9 @@ impl Client {
     /// Connects and makes sure of who listens, before anything is sent.
     pub(crate) fn connect(service: &Service, deadline: Deadline) -> Result<Self, ClientError> {
         let path = service.socket.clone();
-        let socket = os::connect(&path, deadline).map_err(|e| failure(&path, e))?;
-        let uid = os::peer_uid(&socket).map_err(|e| failure(&path, e))?;
+        let failed = |e| failure(&path, deadline, e);
+        let socket = os::connect(&path, deadline).map_err(failed)?;
+        let uid = os::peer_uid(&socket).map_err(failed)?;
         if !service.trusted.contains(&uid) {
             return Err(ClientError::Stranger { socket: path, uid });
         }
@@ -98,7 +110,7 @@ impl Client {
         }
         let handles: Vec<RawFd> = handles.iter().map(AsRawFd::as_raw_fd).collect();
         os::send(&self.socket, line.as_bytes(), &handles, self.deadline)
-            .map_err(|e| failure(&self.path, e))?;
+            .map_err(|e| self.failure(e))?;
         let line = self.read_line()?;
         match protocol::parse_reply(&line) {
             Ok(Reply::Error { message }) => Err(ClientError::Refused(message)),
@@ -116,24 +128,28 @@ impl Client {
                 return Err(ClientError::Message(text));
             }
             let n = os::receive(&self.socket, &mut buffer, self.deadline)
-                .map_err(|e| failure(&self.path, e))?;
+                .map_err(|e| self.failure(e))?;
             if n == 0 {
-                let e = io::Error::from(io::ErrorKind::UnexpectedEof);
-                return Err(failure(&self.path, e));
+                return Err(self.failure(io::Error::from(io::ErrorKind::UnexpectedEof)));
             }
             line.extend_from_slice(&buffer[..n]);
         }
         Ok(line)
     }
+
+    fn failure(&self, source: io::Error) -> ClientError {
+        failure(&self.path, self.deadline, source)
+    }
 }
 
-fn failure(path: &std::path::Path, source: io::Error) -> ClientError {
+fn failure(path: &std::path::Path, deadline: Deadline, source: io::Error) -> ClientError {
     let socket = path.to_owned();
     match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             ClientError::Absent { socket, source }
         }
-        io::ErrorKind::TimedOut => ClientError::Silent { socket },
+        io::ErrorKind::TimedOut if deadline.waits() => ClientError::Silent { socket },
+        io::ErrorKind::TimedOut => ClientError::NotAwaited { socket },
         _ => ClientError::Broken { socket, source },
     }
 }

@@ -10,10 +10,13 @@ mod absence;
 mod client;
 mod context;
 mod facts;
+#[cfg(feature = "fault-injection")]
+mod fault;
 mod guard;
 mod logging;
 mod options;
 mod os;
+mod silence;
 mod site;
 mod spank;
 mod spawn;
@@ -59,6 +62,8 @@ macro_rules! hooks {
             guard(stringify!($name), || {
                 // SAFETY: Slurm keeps `spank` and `argv` valid until this callback returns.
                 let spank = unsafe { Spank::borrow(spank, argc, argv) };
+                #[cfg(feature = "fault-injection")]
+                fault::panic_if_asked(spank.args(), stringify!($name));
                 let body: fn(&Spank) = $body;
                 body(&spank);
             })

@@ -7,6 +7,7 @@
 use std::ffi::{CString, c_char};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::spank::{self, Context};
 use crate::sys;
 
 /// Kinds of lines; each is said once per process.
@@ -81,10 +82,13 @@ impl Log {
     }
 }
 
-/// Says that a hook panicked, to slurmd's log whatever the context.
+/// Says that a hook panicked, to slurmd's log.
 pub(crate) fn panicked(hook: &str, message: &str) {
     if first(Kind::Panic) {
-        print(sys::slurm_info(), &format!("ct: {hook}: panic, please report: {message}"));
+        // On a user's terminal nothing is said unless it was asked for: `srun -v`.
+        let is_local = spank::context() == Context::Local;
+        let printer = if is_local { sys::slurm_verbose() } else { sys::slurm_info() };
+        print(printer, &format!("ct: {hook}: panic, please report: {message}"));
     }
 }
 

@@ -18,17 +18,30 @@ use std::time::{Duration, Instant};
 
 /// The moment at which a hook stops waiting.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline(Instant);
+pub(crate) struct Deadline {
+    at: Instant,
+    waits: bool,
+}
 
 impl Deadline {
     /// So many milliseconds from now.
     pub(crate) fn in_ms(ms: u64) -> Self {
-        Self(Instant::now() + Duration::from_millis(ms))
+        Self { at: Instant::now() + Duration::from_millis(ms), waits: true }
+    }
+
+    /// For who does what can be done at once, and waits for nothing.
+    pub(crate) fn at_once() -> Self {
+        Self { at: Instant::now(), waits: false }
     }
 
     /// The earlier of the two.
     pub(crate) fn or_in_ms(self, ms: u64) -> Self {
-        Self(self.0.min(Self::in_ms(ms).0))
+        Self { at: self.at.min(Self::in_ms(ms).at), ..self }
+    }
+
+    /// Whether there is any waiting.
+    pub(crate) fn waits(self) -> bool {
+        self.waits
     }
 
     /// Whether it has passed.
@@ -37,7 +50,7 @@ impl Deadline {
     }
 
     fn remaining_ms(self) -> i32 {
-        let left = self.0.saturating_duration_since(Instant::now());
+        let left = self.at.saturating_duration_since(Instant::now());
         i32::try_from(left.as_millis()).unwrap_or(i32::MAX)
     }
 }

@@ -40,6 +40,10 @@ impl Site {
         let Some((key, value)) = arg.split_once('=') else {
             return Err(format!("argument {arg:?} in plugstack.conf, expected KEY=VALUE"));
         };
+        #[cfg(feature = "fault-injection")]
+        if key == "panic" {
+            return Ok(());
+        }
         let Some(argument) = Argument::named(key) else { return self.take_option(key, value) };
         match argument {
             Argument::Config => self.config = Some(absolute(key, value)?),

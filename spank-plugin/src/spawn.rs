@@ -9,9 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::absence;
-use crate::client::{Client, ClientError};
+use crate::client::{self, Client, ClientError};
 use crate::logging::{Kind, Log};
 use crate::os::{self, Daemon, Deadline};
+use crate::silence;
 use crate::site::{Service, Site};
 
 /// Where ct-noded is looked for without `noded=PATH`.
@@ -31,7 +32,8 @@ pub(crate) enum Birthplace {
     Step,
 }
 
-/// Connects to ct-noded, and starts it where nobody listens.
+/// Connects to ct-noded, and starts it where nobody listens, or a stranger does: ct-noded takes the
+/// socket's place back.
 pub(crate) fn reach(
     site: &Site,
     service: &Service,
@@ -40,20 +42,29 @@ pub(crate) fn reach(
     deadline: Deadline,
     log: &Log,
 ) -> Result<Client, ClientError> {
-    match Client::connect(service, deadline) {
-        Err(ClientError::Absent { .. }) => {}
-        other => return other,
+    let first = Client::connect(service, deadline);
+    if !first.as_ref().is_err_and(is_worth_a_start) || silence::is_starting(service) {
+        return first;
     }
-    if start(site, service, node, birthplace, log) {
-        return wait_for(service, deadline.or_in_ms(START_MS), deadline);
+    if !start(site, service, node, birthplace, log) {
+        return Client::connect(service, deadline);
     }
-    Client::connect(service, deadline)
+    let deadline = client::in_full();
+    let client = wait_for(service, deadline.or_in_ms(START_MS), deadline);
+    if client.is_err() {
+        silence::remember_start(service);
+    }
+    client
+}
+
+fn is_worth_a_start(error: &ClientError) -> bool {
+    matches!(error, ClientError::Absent { .. } | ClientError::Stranger { .. })
 }
 
 fn wait_for(service: &Service, until: Deadline, deadline: Deadline) -> Result<Client, ClientError> {
     loop {
         match Client::connect(service, deadline) {
-            Err(ClientError::Absent { .. }) if !until.is_over() => {
+            Err(e) if is_worth_a_start(&e) && !until.is_over() => {
                 thread::sleep(Duration::from_millis(5));
             }
             other => return other,

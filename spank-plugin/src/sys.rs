@@ -66,6 +66,7 @@ slurm_functions! {
     spank_setenv:
         unsafe extern "C" fn(spank_t, *const c_char, *const c_char, c_int) -> spank_err_t;
     slurm_info: unsafe extern "C" fn(*const c_char, ...);
+    slurm_verbose: unsafe extern "C" fn(*const c_char, ...);
     slurm_error: unsafe extern "C" fn(*const c_char, ...);
     slurm_spank_log: unsafe extern "C" fn(*const c_char, ...);
 }

@@ -172,6 +172,12 @@ impl Run {
         }
     }
 
+    /// What all hooks took together.
+    pub(crate) fn hooks_took_ms(&self) -> u64 {
+        let ms = |line: &&str| line.rsplit_once("ms=").and_then(|(_, ms)| ms.parse::<u64>().ok());
+        self.all("hook ").iter().filter_map(ms).sum()
+    }
+
     /// The first and the last count agree: no thread and no descriptor more.
     #[track_caller]
     pub(crate) fn assert_nothing_left(&self) {

@@ -32,7 +32,10 @@ pub struct SiteBuilder {
     plugstack: String,
     config: Vec<(String, Value)>,
     has_noded: bool,
+    has_report: bool,
     has_rapl: bool,
+    is_plugin_faulty: bool,
+    noded_preload: Option<PathBuf>,
     change_plant: fn(&mut Spec),
 }
 
@@ -58,7 +61,10 @@ impl Site {
             plugstack: String::new(),
             config: Vec::new(),
             has_noded: true,
+            has_report: true,
             has_rapl: true,
+            is_plugin_faulty: false,
+            noded_preload: None,
             change_plant: |_| {},
         }
     }
@@ -239,9 +245,27 @@ impl SiteBuilder {
         self
     }
 
+    /// Leaves ct-report out, where a test has no use for it.
+    pub fn without_report(mut self) -> Self {
+        self.has_report = false;
+        self
+    }
+
     /// Nodes without RAPL, as most virtual machines are.
     pub fn without_rapl(mut self) -> Self {
         self.has_rapl = false;
+        self
+    }
+
+    /// A plugin whose hooks panic where the plugstack line says `panic=HOOK`.
+    pub fn faulty_plugin(mut self) -> Self {
+        self.is_plugin_faulty = true;
+        self
+    }
+
+    /// A library that every ct-noded is started with, as LD_PRELOAD has it.
+    pub fn noded_preload(mut self, library: &Path) -> Self {
+        self.noded_preload = Some(library.to_owned());
         self
     }
 
@@ -260,11 +284,20 @@ impl SiteBuilder {
         let n = self.watts.len();
         let cluster = self.cluster.clone().nodes(n).gpus(self.gpus).create()?;
         let dir = cluster.dir().to_owned();
-        install_programs(&dir, self.has_noded)?;
+        let mut programs = vec![("ct-node", "ct-track")];
+        programs.extend(self.has_noded.then_some(("ct-node", "ct-noded")));
+        programs.extend(self.has_report.then_some(("ct-report", "ct-report")));
+        install_programs(&dir, &programs)?;
         let config = dir.join("ct/carbontracker.toml");
         fs::write(&config, self.config_text(&dir)?)?;
-        let plugin = artifact::built("carbontracker", "libcarbontracker.so")?;
-        let noded = dir.join("ct/bin/ct-noded");
+        let plugin = match self.is_plugin_faulty {
+            true => artifact::built("carbontracker-faulty", "libcarbontracker_faulty.so")?,
+            false => artifact::built("carbontracker", "libcarbontracker.so")?,
+        };
+        if let Some(library) = &self.noded_preload {
+            preload(&noded_path(&dir), library)?;
+        }
+        let noded = noded_path(&dir);
         let shipped = fs::read_to_string(slurm_conf().join("plugstack.conf.d/carbontracker.conf"))?;
         cluster.install_plugin(&plugin, "carbontracker.so", |so| {
             let line = format!(
@@ -359,21 +392,33 @@ impl SiteBuilder {
     }
 }
 
-fn install_programs(dir: &Path, has_noded: bool) -> Result<()> {
+fn noded_path(dir: &Path) -> PathBuf {
+    dir.join("ct/bin/ct-noded")
+}
+
+/// Puts a script in a program's place that starts it with the library before all others.
+fn preload(program: &Path, library: &Path) -> Result<()> {
+    // The program keeps its name, by which a process is known.
+    let real = program.with_file_name("real").join(program.file_name().context("a name")?);
+    fs::create_dir_all(real.parent().context("a parent")?)?;
+    fs::rename(program, &real)?;
+    let script =
+        format!("#!/bin/sh\nLD_PRELOAD={} exec {} \"$@\"\n", library.display(), real.display());
+    fs::write(program, script)?;
+    Ok(fs::set_permissions(program, fs::Permissions::from_mode(0o755))?)
+}
+
+fn install_programs(dir: &Path, programs: &[(&str, &str)]) -> Result<()> {
     let bin = dir.join("ct/bin");
     fs::create_dir_all(&bin)?;
     // The service user and every job's user pass through here.
     for dir in [&dir.join("ct"), &bin] {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
     }
-    for (package, name) in
-        [("ct-node", "ct-noded"), ("ct-node", "ct-track"), ("ct-report", "ct-report")]
-    {
-        if name != "ct-noded" || has_noded {
-            let to = bin.join(name);
-            fs::copy(artifact::built(package, name)?, &to)?;
-            fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
-        }
+    for (package, name) in programs {
+        let to = bin.join(name);
+        fs::copy(artifact::built(package, name)?, &to)?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
     }
     Ok(())
 }

@@ -1,4 +1,7 @@
 //! Appends records to the ledger: one write of one line, then fdatasync.
+//!
+//! A line is there once, whatever happened before: whether an earlier attempt was written, by this life
+//! of the daemon or one before it, is looked up at the end of the file.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -6,13 +9,37 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 
 /// The file of a month and node below the ledger's directory: `2026-11/n1.jsonl`.
 pub fn file_path(dir: &Path, node: &str, end: DateTime<Utc>) -> PathBuf {
     dir.join(end.format("%Y-%m").to_string()).join(format!("{node}.jsonl"))
 }
 
-/// Appends `line`, newline included, to the file of its month and node.
+/// Part of a file's end in which a line is looked for; some hundred lines.
+const TAIL: u64 = 256 * 1024;
+
+/// What two lines of one node's file have in common if they are of the same job or span.
+#[derive(Debug, Deserialize)]
+struct Identity {
+    kind: String,
+    job_id: Option<u32>,
+    restart: Option<u32>,
+    start: String,
+    end: String,
+}
+
+impl Identity {
+    fn is_same(&self, other: &Self) -> bool {
+        // Of a job that was closed twice the ends may differ, and it is one job all the same.
+        let is_job = self.job_id.is_some();
+        (&self.kind, self.job_id, self.restart) == (&other.kind, other.job_id, other.restart)
+            && self.start == other.start
+            && (is_job || self.end == other.end)
+    }
+}
+
+/// Appends `line`, newline included, to the file of its month and node, unless it is there.
 ///
 /// A file whose last line was torn (a crash, a full disk) is given a newline first, so that the
 /// torn line stays one line and this one is whole.
@@ -27,20 +54,38 @@ pub fn append(dir: &Path, node: &str, end: DateTime<Utc>, line: &str) -> io::Res
     }
     let mut file =
         OpenOptions::new().create(true).append(true).read(true).mode(0o640).open(&path)?;
-    let len = file.metadata()?.size();
+    let tail = tail(&file)?;
     let mut text = String::with_capacity(line.len() + 1);
-    if len > 0 {
-        let mut last = [0_u8];
-        file.read_exact_at(&mut last, len - 1)?;
-        if last != *b"\n" {
-            text.push('\n');
-        }
+    if tail.last().is_some_and(|last| *last != b'\n') {
+        text.push('\n');
     }
-    text.push_str(line);
+    // One written before is perhaps not down on the disk, or lacks but its newline.
+    if !has_line(&tail, line) {
+        text.push_str(line);
+    }
     if file.write(text.as_bytes())? != text.len() {
         return Err(io::Error::new(io::ErrorKind::WriteZero, "the line was written in part"));
     }
     file.sync_data()
+}
+
+fn tail(file: &fs::File) -> io::Result<Vec<u8>> {
+    let len = file.metadata()?.size();
+    let from = len.saturating_sub(TAIL);
+    let mut tail = vec![0; usize::try_from(len - from).unwrap_or(0)];
+    file.read_exact_at(&mut tail, from)?;
+    Ok(tail)
+}
+
+/// Whether a line of the same job or span is there, whole but perhaps for its newline.
+fn has_line(tail: &[u8], line: &str) -> bool {
+    let Ok(wanted) = serde_json::from_str::<Identity>(line) else { return false };
+    // Most lines are told apart without reading them as JSON.
+    let start = memchr::memmem::Finder::new(wanted.start.as_bytes());
+    tail.split(|b| *b == b'\n').any(|l| {
+        start.find(l).is_some()
+            && serde_json::from_slice(l).is_ok_and(|seen: Identity| seen.is_same(&wanted))
+    })
 }
 
 #[cfg(test)]
@@ -56,5 +101,38 @@ mod tests {
         fs::write(&path, "{\"a\":1}\n{\"torn").unwrap();
         append(dir.path(), "n1", end, "{\"b\":2}\n").unwrap();
         assert_eq!(fs::read_to_string(path).unwrap(), "{\"a\":1}\n{\"torn\n{\"b\":2}\n");
+    }
+
+    #[test]
+    fn a_line_that_is_there_is_not_written_twice_and_one_that_is_torn_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let end = "2026-11-30T23:59:59.999Z".parse().unwrap();
+        let line = |job_id: u32, restart: u32, more: &str| {
+            format!(
+                "{{\"kind\":\"job\",\"job_id\":{job_id},\"restart\":{restart},\
+                 \"start\":\"2026-11-30T10:00:00.000Z\",\"end\":\"\",\"more\":\"{more}\"}}\n"
+            )
+        };
+        let append = |line: &str| append(dir.path(), "n1", end, line).unwrap();
+        append(&line(1, 0, "as told at first"));
+        append(&line(1, 0, "as told again"));
+        append(&line(1, 1, ""));
+        append(&line(2, 0, ""));
+        let path = dir.path().join("2026-11/n1.jsonl");
+        let whole = line(1, 0, "as told at first") + &line(1, 1, "") + &line(2, 0, "");
+        assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+        // Cut off at every byte of its last line, the file gets that line back, and nothing else.
+        let last = line(2, 0, "");
+        for cut in 1..=last.len() {
+            let torn = &whole[..whole.len() - cut];
+            fs::write(&path, torn).unwrap();
+            append(&last);
+            let expected = match cut {
+                1 => whole.clone(),
+                _ if torn.ends_with('\n') => whole.clone(),
+                _ => format!("{torn}\n{last}"),
+            };
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected, "{cut} bytes cut off");
+        }
     }
 }

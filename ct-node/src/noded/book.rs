@@ -9,8 +9,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use ct_core::ledger::writer::append;
 
-/// Time between two attempts at a ledger that cannot be written.
-const RETRY: Duration = Duration::from_secs(10);
+/// Time until a ledger that cannot be written is tried again; twice as long after each time in vain.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The longest such time.
+const LAST_RETRY: Duration = Duration::from_secs(60);
 
 /// A record on its way to the ledger.
 pub(super) struct Entry {
@@ -61,8 +63,9 @@ impl Book {
 fn write(dir: &Path, node: &str, inbox: &Receiver<Command>) {
     let mut waiting: Vec<Entry> = Vec::new();
     let mut has_failed = false;
+    let mut retry = FIRST_RETRY;
     loop {
-        let pause = if waiting.is_empty() { Duration::from_secs(3600) } else { RETRY };
+        let pause = if waiting.is_empty() { Duration::from_secs(3600) } else { retry };
         match inbox.recv_timeout(pause) {
             Ok(Command::Enter(entry)) => waiting.push(entry),
             Ok(Command::Flush(done)) => {
@@ -70,7 +73,7 @@ fn write(dir: &Path, node: &str, inbox: &Receiver<Command>) {
                 let _ = done.send(());
                 continue;
             }
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => retry = (2 * retry).min(LAST_RETRY),
             Err(RecvTimeoutError::Disconnected) => return,
         }
         while let Some(entry) = waiting.first() {
@@ -83,6 +86,7 @@ fn write(dir: &Path, node: &str, inbox: &Receiver<Command>) {
                 }
                 break;
             }
+            retry = FIRST_RETRY;
             if std::mem::replace(&mut has_failed, false) {
                 log::info!("the ledger can be written again");
             }

@@ -11,7 +11,9 @@ use ct_core::protocol::{Reply, parse_request, to_line};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::closing::Closing;
+use super::late::Late;
 use super::live::Live;
+use super::run_dir::RunDir;
 use super::startup::Started;
 use super::state::StateDir;
 use super::time_limit::TimeLimits;
@@ -43,11 +45,13 @@ struct Daemon {
     live: Live,
     owner: u32,
     refused: HashMap<u32, (Instant, u32)>,
+    run_dir: RunDir,
+    late: Late,
 }
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn run(started: Started) -> anyhow::Result<()> {
-    let Started { mut station, mut server, owner, _lock } = started;
+    let Started { mut station, mut server, run_dir, owner, _lock } = started;
     let (signals, signal_end) = UnixStream::pair()?;
     for signal in [SIGTERM, SIGINT] {
         let end = signal_end.try_clone()?;
@@ -76,6 +80,8 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
         live,
         owner,
         refused: HashMap::new(),
+        run_dir,
+        late: Late::default(),
     };
     daemon.after_event();
     daemon.serve(&mut server, &signals, &wake)
@@ -90,8 +96,10 @@ impl Daemon {
     ) -> anyhow::Result<()> {
         let mut last_look = Instant::now();
         loop {
-            let others = [signals.as_fd(), wake.as_fd()];
             let timeout = self.timeout();
+            let watch = self.run_dir.fd().map(|fd| fd.try_clone_to_owned()).transpose()?;
+            let mut others = vec![signals.as_fd(), wake.as_fd()];
+            others.extend(watch.as_ref().map(AsFd::as_fd));
             let ready = server
                 .turn(timeout, &others, &mut |peer, line, fds| self.answer(peer, line, fds))?;
             if ready[0] {
@@ -101,6 +109,13 @@ impl Daemon {
             if ready[1] {
                 let mut bytes = [0_u8; 64];
                 while matches!(wake.read(&mut bytes), Ok(n) if n > 0) {}
+            }
+            self.late.look(&self.run_dir);
+            if ready.get(2).copied().unwrap_or(true)
+                && let Err(e) = self.run_dir.look(server)
+            {
+                self.end();
+                return Err(e).context("nobody can reach this ct-noded; another has to be started");
             }
             if self.station.next_sample_in().is_zero() {
                 self.station.sample();
@@ -136,6 +151,7 @@ impl Daemon {
     }
 
     fn answer(&mut self, peer: Peer, line: &[u8], fds: Vec<OwnedFd>) -> String {
+        self.late.look(&self.run_dir);
         let reply = match parse_request(line) {
             Ok(request) => {
                 let mut desk = Desk {
@@ -148,6 +164,7 @@ impl Daemon {
             }
             Err(e) => Reply::Error { message: format!("{:#}", anyhow::Error::from(e)) },
         };
+        self.late.mark(&mut self.station);
         if let Reply::Error { message } = &reply {
             self.note_refusal(peer, message);
         }

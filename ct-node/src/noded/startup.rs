@@ -6,18 +6,20 @@ use std::path::Path;
 
 use anyhow::Context;
 use ct_core::config::Config;
-use ct_core::protocol::{ABSENCE_NAME, SOCKET_NAME};
+use ct_core::protocol::{ABSENCE_NAME, SILENCE_NAME, SOCKET_NAME, START_NAME};
 use ct_core::sampler::Sampler;
 use nix::unistd::geteuid;
 use rustix::fs::{AtFlags, CWD, FlockOperation, flock};
 
 use super::privileges::{self, ServiceUser};
+use super::run_dir::RunDir;
 use crate::logging;
 use crate::server::Server;
 use crate::station::Station;
 
 /// What lies in the run directory.
-const OWN_FILES: [&str; 4] = [LOCK_NAME, PID_NAME, SOCKET_NAME, ABSENCE_NAME];
+const OWN_FILES: [&str; 6] =
+    [LOCK_NAME, PID_NAME, SOCKET_NAME, ABSENCE_NAME, SILENCE_NAME, START_NAME];
 const LOCK_NAME: &str = "noded.lock";
 const PID_NAME: &str = "noded.pid";
 
@@ -25,6 +27,7 @@ const PID_NAME: &str = "noded.pid";
 pub(super) struct Started {
     pub(super) station: Station,
     pub(super) server: Server,
+    pub(super) run_dir: RunDir,
     /// Uid whose word counts as Slurm's, beside root's.
     pub(super) owner: u32,
     /// Held for the daemon's life: one ct-noded a node.
@@ -51,7 +54,7 @@ pub(super) fn start(
     let lock = privileges::as_user(user.as_ref(), || {
         if is_daemon {
             let log = config.node.state_dir.join("noded.log");
-            logging::to_file(&log).with_context(|| format!("cannot open {}", log.display()))?;
+            log_to(&log);
         }
         lock(&config.node.run_dir)
     })?;
@@ -75,14 +78,22 @@ pub(super) fn start(
     }
     privileges::hide_memory()?;
     // What the plugin said of our absence is over.
-    let _ = fs::remove_file(config.node.run_dir.join(ABSENCE_NAME));
+    let run_dir = RunDir::watch(&config.node.run_dir);
     let names: Vec<String> =
         sampler.devices().iter().map(|d| format!("{} ({})", d.name, d.method)).collect();
     log::info!("node {node}: meters: {}", names.join(", "));
     // Started without root, its own user stands in for Slurm: a test, or a node of one user's.
     let owner = if is_root { 0 } else { geteuid().as_raw() };
     let station = Station::new(config, node, sampler);
-    Ok(Some(Started { station, server, owner, _lock: lock }))
+    Ok(Some(Started { station, server, run_dir, owner, _lock: lock }))
+}
+
+/// A log that cannot be written is no reason not to measure.
+fn log_to(path: &Path) {
+    if let Err(e) = logging::to_file(path) {
+        logging::to_stderr();
+        log::error!("cannot open {}: {e}", path.display());
+    }
 }
 
 fn umask(bits: u32) {

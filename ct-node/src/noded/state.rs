@@ -80,11 +80,15 @@ pub(super) struct StateDir {
     baseline_saved: (Instant, u64, usize),
 }
 
+/// Which run of which job, and whether a step has told where its processes are: without that a job
+/// cannot be found again.
+type JobMark = (u32, u32, bool);
+
 /// The last save: when, how long it took, and of which jobs.
 struct Saved {
     at: Instant,
     took: Duration,
-    jobs: Vec<(u32, u32)>,
+    jobs: Vec<JobMark>,
     marks: usize,
 }
 
@@ -105,8 +109,7 @@ impl StateDir {
     /// Writes down everything if a job came or went, or enough time has passed; the counters and
     /// every job are of the same instant, so that a gap can be booked from them.
     pub(super) fn save_if_due(&mut self, station: &Station) {
-        let jobs: Vec<(u32, u32)> =
-            station.jobs().values().map(|j| (j.facts.job_id, j.restart)).collect();
+        let jobs = job_marks(station);
         let is_due = self.saved.as_ref().is_none_or(|saved| {
             let pause = if saved.marks == marks(station) { LONG_PAUSE } else { LEAST_PAUSE };
             saved.jobs != jobs || saved.at.elapsed() >= pause.max(saved.took * TIME_SHARE)
@@ -148,8 +151,7 @@ impl StateDir {
             log::error!("cannot keep state in {dir}: {e}; a restart would lose running jobs");
         }
         self.has_failed = result.is_err();
-        let jobs = station.jobs().values().map(|j| (j.facts.job_id, j.restart)).collect();
-        let marks = marks(station);
+        let (jobs, marks) = (job_marks(station), marks(station));
         self.saved = Some(Saved { at: Instant::now(), took: start.elapsed(), jobs, marks });
     }
 
@@ -293,6 +295,11 @@ fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
             None
         }
     }
+}
+
+fn job_marks(station: &Station) -> Vec<JobMark> {
+    let mark = |job: &Job| (job.facts.job_id, job.restart, !job.stepd_pids.is_empty());
+    station.jobs().values().map(mark).collect()
 }
 
 /// A number that rises with what is known of the jobs beside their energy: steps, cgroups, epochs,

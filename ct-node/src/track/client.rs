@@ -1,18 +1,26 @@
 //! One request to ct-noded and its reply.
 
 use std::env;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ct_core::protocol::{
     JOB_ID_ENV, MAX_MESSAGE, Reply, Request, SOCKET_ENV, parse_reply, to_line,
 };
+use rustix::net::{
+    self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt,
+};
 
-/// How long ct-noded may take: a meter may take 2 s, and another event may be before ours.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::silence::Silence;
+
+/// How long ct-noded may take. A mark whose answer comes later is taken all the same; a job is not to
+/// wait for it.
+const PATIENCE: Duration = Duration::from_millis(900);
+/// How long it may take once it was silent, until it answers again: programs mark in loops.
+const BRIEF: Duration = Duration::from_millis(20);
 
 /// The tracker of this job, as its environment names it.
 pub(super) struct Tracker {
@@ -31,19 +39,37 @@ impl Tracker {
     /// Asks, and waits for the reply.
     pub(super) fn ask(&self, request: &Request) -> anyhow::Result<Reply> {
         let where_ = || format!("ct-noded at {} does not answer", self.socket.display());
-        let stream = UnixStream::connect(&self.socket).with_context(where_)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        (&stream).write_all(to_line(request)?.as_bytes()).with_context(where_)?;
-        let mut line = Vec::new();
-        BufReader::new(stream.take(MAX_MESSAGE as u64))
-            .read_until(b'\n', &mut line)
-            .with_context(where_)?;
-        match parse_reply(&line).with_context(where_)? {
+        let silence = Silence::of(self);
+        let answer = self.exchange(request, if silence.is_known() { BRIEF } else { PATIENCE });
+        match &answer {
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                silence.remember();
+            }
+            Err(_) => {}
+            Ok(_) => silence.forget(),
+        }
+        match parse_reply(&answer.with_context(where_)?).with_context(where_)? {
             Reply::Error { message } => bail!("{message}"),
             reply => Ok(reply),
         }
     }
+
+    fn exchange(&self, request: &Request, patience: Duration) -> io::Result<Vec<u8>> {
+        let stream = connect(&self.socket, patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        (&stream).write_all(to_line(request)?.as_bytes())?;
+        let mut line = Vec::new();
+        BufReader::new(stream.take(MAX_MESSAGE as u64)).read_until(b'\n', &mut line)?;
+        Ok(line)
+    }
+}
+
+/// Connects within a time: where the socket's backlog is full, connect(2) waits as sending does.
+fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(patience))?;
+    net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
 }
 
 /// Says something to whoever runs us.

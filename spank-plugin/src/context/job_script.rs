@@ -41,7 +41,7 @@ fn tell(site: &Site, job_id: u32, request: &Request) {
     let log = Log::of_job_script(job_id);
     let node = node_name();
     let service = site.service(&node, &log);
-    let client = spawn::reach(site, &service, &node, Birthplace::Slurmd, patience(), &log);
+    let client = spawn::reach(site, &service, &node, Birthplace::Slurmd, patience(&service), &log);
     let answer: Result<_, ClientError> = client.and_then(|c| c.ask(request));
     if let Err(error) = answer {
         absence::report(&log, &service, &error);

@@ -92,7 +92,7 @@ fn register(spank: &Spank, step: &State, log: &Log) -> Result<Reply, ClientError
     site.complete(&mut job);
     job.option = options::in_step();
     let request = Request::StepStart { job: Box::new(job), step: step::step_facts(id) };
-    spawn::reach(site, service, node, Birthplace::Step, patience(), log)?.ask(&request)
+    spawn::reach(site, service, node, Birthplace::Step, patience(service), log)?.ask(&request)
 }
 
 /// Opens the log files as the user, whose effective ids Slurm has set, and passes them on.
@@ -107,7 +107,7 @@ pub(crate) fn user_init(spank: &Spank) {
     match logs::open(&wanted, logs::umask(spank)) {
         Ok(handles) => {
             state.handles = handles;
-            let client = Client::connect(&state.service, patience());
+            let client = Client::connect(&state.service, patience(&state.service));
             match client.and_then(|c| pass_logs(&c, state)) {
                 Ok(text) => logging::say(&text),
                 Err(error) => absence::report(&log, &state.service, &error),
@@ -136,7 +136,7 @@ pub(crate) fn task_init(spank: &Spank) {
     match output::open() {
         Ok(handle) => {
             let request = Request::Output { job_id: state.id.job_id };
-            let client = Client::connect(&state.service, patience());
+            let client = Client::connect(&state.service, patience(&state.service));
             if let Err(error) = client.and_then(|c| c.ask_with(&request, &[handle])) {
                 logging::say(&format!("carbontracker: epochs are not counted: {error}\n"));
             }
@@ -161,7 +161,8 @@ pub(crate) fn task_exit(spank: &Spank) {
     if state.id.name == BATCH {
         // Nothing is lost that exit would not say: an answer is not waited for twice.
         let request = Request::Status { job_id: state.id.job_id };
-        let _ = Client::connect(&state.service, patience()).and_then(|c| c.ask(&request));
+        let _ =
+            Client::connect(&state.service, patience(&state.service)).and_then(|c| c.ask(&request));
     } else {
         end_step(state);
     }
@@ -202,10 +203,10 @@ fn ask_for_text(state: &State) -> Result<String, ClientError> {
 fn reach_again(state: &State) -> Result<Client, ClientError> {
     // 24.11 was seen to run exit under the user's ids, with which ct-noded must not be started.
     if !state.was_answered || os::effective_uid() != 0 {
-        return Client::connect(&state.service, patience());
+        return Client::connect(&state.service, patience(&state.service));
     }
     let (site, service, log) = (&state.site, &state.service, state.id.log());
-    spawn::reach(site, service, &state.node, Birthplace::Step, patience(), &log)
+    spawn::reach(site, service, &state.node, Birthplace::Step, patience(service), &log)
 }
 
 /// Passes the log files on; what ct-noded says to that is for the job's output.

@@ -2,8 +2,9 @@
 
 use ct_core::protocol::Request;
 
+use crate::absence;
 use crate::client::{Client, ClientError, patience};
-use crate::logging::{Kind, Log};
+use crate::logging::Log;
 use crate::site::{Site, node_name};
 use crate::spank::Spank;
 use crate::spawn::{self, Birthplace};
@@ -15,12 +16,13 @@ pub(crate) fn init(spank: &Spank) {
     site.report(&log);
     let node = node_name();
     let service = site.service(&node, &log);
-    let answer = Client::connect(&service, patience()).and_then(|c| c.ask(&Request::Ping {}));
+    let answer =
+        Client::connect(&service, patience(&service)).and_then(|c| c.ask(&Request::Ping {}));
     match answer {
         Ok(_) => {}
-        Err(ClientError::Absent { .. }) => {
+        Err(ClientError::Absent { .. } | ClientError::Stranger { .. }) => {
             spawn::start(&site, &service, &node, Birthplace::Slurmd, &log);
         }
-        Err(error) => log.error(Kind::Request, &error.to_string()),
+        Err(error) => absence::report(&log, &service, &error),
     }
 }

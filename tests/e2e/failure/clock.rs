@@ -1,0 +1,73 @@
+//! The clock on the wall set back and forward by a day, while ct-noded runs.
+//!
+//! What is at risk is ct-noded's own reading of that clock: durations come from one that nobody sets.
+//! So only ct-noded sees it moved, by a library before libc; Slurm's own clocks stay.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use ct_tests::site::wait_for;
+use ct_tests::{Site, e2e_is_possible};
+use serde_json::Value;
+
+use crate::outcome::{ended, one_record_each, record, submit, wait_for_file};
+use crate::shim::Shim;
+
+const DAY_S: i64 = 86_400;
+
+#[test]
+fn set_by_a_day_in_mid_job_changes_neither_energy_nor_elapsed_time() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let shim = Shim::new()?;
+    let builder = Site::builder().plugstack("update_interval=0.5");
+    let site = builder.noded_preload(&shim.library()).start()?;
+    for (offset, name) in [(DAY_S, "forward"), (0, "back"), (-DAY_S, "further")] {
+        let body = format!("touch {name}; sleep 4; echo hello; exit 3");
+        let job = submit(&site, "on\n#SBATCH --exclusive", &body)?;
+        wait_for_file(&site, name)?;
+        std::thread::sleep(Duration::from_secs(1));
+        shim.set_clock_off(offset)?;
+        ensure!(ended(&site, job, 3)?.contains("hello\n"));
+        let record = record(&site, job)?;
+        is_right(&record)?;
+        // Not more hours than the job can have touched.
+        let hours = record["energy_by_hour"].as_array().map_or(0, Vec::len);
+        ensure!((1..=3).contains(&hours), "{record:#}");
+    }
+    // A job after all that, killed in the middle of it, as usual.
+    let job = submit(&site, "on\n#SBATCH --exclusive", "touch last; sleep 4; echo hello; exit 3")?;
+    wait_for_file(&site, "last")?;
+    std::thread::sleep(Duration::from_secs(1));
+    crate::outcome::signal(site.wait_for_noded(1)?, rustix::process::Signal::KILL)?;
+    shim.set_clock_off(0)?;
+    ended(&site, job, 3)?;
+    is_right(&record(&site, job)?)?;
+    one_record_each(&site)?;
+    reconciles(&site)
+}
+
+/// Some four seconds at 100 W, whatever the wall says.
+fn is_right(record: &Value) -> Result<()> {
+    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+    let (elapsed, joules) = (number(&record["elapsed_s"]), number(&record["energy_j"]["cpu"]));
+    ensure!((3.8..12.0).contains(&elapsed), "{record:#}");
+    let off = (joules / elapsed - 100.0).abs();
+    ensure!(off < 3.0, "{joules} J in {elapsed} s are not 100 W: {record:#}");
+    Ok(())
+}
+
+/// The sums of jobs and node agree, in every hour there is.
+fn reconciles(site: &Site) -> Result<()> {
+    // The node's line ends with its last job.
+    wait_for("the node's lines", || {
+        site.ledger_text().ok().filter(|text| text.contains(r#""kind":"node""#))
+    })?;
+    let (program, ledger) = (site.bin("ct-report"), site.ledger().display().to_string());
+    let args = ["reconcile", "--ledger", &ledger, "-S", "2000-01", "--csv"];
+    let program = program.display().to_string();
+    let output = site.cluster.command(&ct_tests::User::root(), &program).args(&args).run()?;
+    ensure!(output.code() == Some(0), "{output}");
+    Ok(())
+}

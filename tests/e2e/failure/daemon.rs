@@ -1,0 +1,191 @@
+//! ct-noded killed, stopped, out of memory: before a job, in it, at its end.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use ct_tests::site::wait_for;
+use ct_tests::{Site, cgroup_test_is_possible, e2e_is_possible};
+use rustix::process::Signal;
+
+use crate::outcome::{
+    MOST_DELAY, best_of, ended, has_its_energy, nodes_are_up, one_record_each, record, run, signal,
+    submit, wait_for_file, warns,
+};
+
+#[test]
+fn killed_before_a_job_in_it_and_at_its_end() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let site = Site::builder()
+        .without_report()
+        .plugstack("update_interval=0.5")
+        .config("attribution.policy", "allocated")
+        .start()?;
+    let kill = || signal(site.wait_for_noded(1)?, Signal::KILL);
+
+    kill()?;
+    let before = run(&site)?.job;
+
+    // Alone on its node, so that what the node drew is the job's.
+    let job = submit(&site, "on\n#SBATCH --exclusive", "touch begun; sleep 4; echo hello; exit 3")?;
+    wait_for_file(&site, "begun")?;
+    std::thread::sleep(Duration::from_secs(2));
+    kill()?;
+    let out = ended(&site, job, 3)?;
+    ensure!(out.starts_with("hello\n"), "{out}");
+    let during = record(&site, job)?;
+    ensure!(during["end_reason"] == "failed", "{during:#}");
+    ensure!(during["elapsed_s"].as_f64() > Some(3.5), "{during:#}");
+    ensure!(warns(&during, "the gap is booked from the counters"), "{during:#}");
+    has_its_energy(&site, 1, &during)?;
+
+    let job = submit(&site, "on", "echo hello; touch over; sleep 0.1; exit 3")?;
+    wait_for_file(&site, "over")?;
+    kill()?;
+    ended(&site, job, 3)?;
+
+    for job in [before, job] {
+        let record = record(&site, job)?;
+        ensure!(record["end_reason"] == "failed", "{record:#}");
+    }
+    one_record_each(&site)
+}
+
+#[test]
+fn stopped_costs_a_job_less_than_a_second_in_all() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let site = Site::builder().without_report().start()?;
+    let (usual, _) = best_of(3, || run(&site))?;
+    // Each time anew: the hook that waits is the first one after the stop.
+    let (delayed, mut jobs) = best_of(3, || {
+        let pid = site.wait_for_noded(1)?;
+        signal(pid, Signal::STOP)?;
+        let ran = run(&site);
+        signal(pid, Signal::CONT)?;
+        // What was told meanwhile is taken up, and the next stop is a new one.
+        record(&site, ran.as_ref().map(|ran| ran.job).unwrap_or_else(|_| ct_tests::JobId::new(0)))?;
+        ran
+    })?;
+    let delay = delayed.saturating_sub(usual);
+    ensure!(delay <= MOST_DELAY, "{usual:?} usually, {delayed:?} with ct-noded stopped");
+
+    // In mid-job, with steps: the first hook waits, all others do not.
+    let pid = site.wait_for_noded(1)?;
+    let body = "touch begun; sleep 1; for i in 1 2 3 4; do srun true; done; echo hello; exit 3";
+    let job = submit(&site, "on", body)?;
+    wait_for_file(&site, "begun")?;
+    signal(pid, Signal::STOP)?;
+    let out = ended(&site, job, 3)?;
+    ensure!(out.contains("hello\n"), "{out}");
+    signal(pid, Signal::CONT)?;
+    jobs.push(job);
+    for job in jobs {
+        let record = record(&site, job)?;
+        ensure!(warns(&record, "ct-noded stood still from"), "{record:#}");
+        ensure!(record["end_reason"] == "failed", "{record:#}");
+    }
+    let log = fs::read_to_string(site.cluster.slurmd_log(1))?;
+    let n_waits = log.matches("ct-noded does not answer").count();
+    // Four stops, and one hook that waited at each; two may wait at the same moment.
+    ensure!((4..=6).contains(&n_waits), "{n_waits} hooks waited:\n{log}");
+    // The one that was stopped is the one that runs.
+    ensure!(site.noded_pid(1) == Some(pid), "{:?} in place of {pid}", site.noded_pid(1));
+    one_record_each(&site)
+}
+
+#[test]
+fn stopped_and_killed_is_replaced_and_books_the_gap() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let site = Site::builder()
+        .without_report()
+        .plugstack("update_interval=0.5")
+        .config("attribution.policy", "allocated")
+        .start()?;
+    let pid = site.wait_for_noded(1)?;
+    let body = "touch begun; sleep 3; srun true; touch stopped; sleep 1; srun true; exit 3";
+    let job = submit(&site, "on\n#SBATCH --exclusive", body)?;
+    wait_for_file(&site, "begun")?;
+    std::thread::sleep(Duration::from_secs(1));
+    signal(pid, Signal::STOP)?;
+    wait_for_file(&site, "stopped")?;
+    // As a watchdog would; the next hook finds nobody, and does not take that for silence.
+    signal(pid, Signal::KILL)?;
+    ended(&site, job, 3)?;
+    ensure!(site.wait_for_noded(1)? != pid, "ct-noded was not started again");
+    let record = record(&site, job)?;
+    ensure!(warns(&record, "the gap is booked from the counters"), "{record:#}");
+    has_its_energy(&site, 1, &record)?;
+    one_record_each(&site)
+}
+
+#[test]
+fn out_of_memory_is_like_killed() -> Result<()> {
+    if !e2e_is_possible() || !cgroup_test_is_possible() {
+        return Ok(());
+    }
+    let site = Site::builder().without_report().start()?;
+    let pid = site.wait_for_noded(1)?;
+    let group = Group::new(&site.cluster.node(1))?;
+    let job = submit(&site, "on", "touch begun; sleep 3; echo hello; exit 3")?;
+    wait_for_file(&site, "begun")?;
+    group.confine(pid, 1 << 20)?;
+    // Lines that never end, from root, who may have any number of connections.
+    let mut flood = Vec::new();
+    for _ in 0..200 {
+        let Ok(mut stream) = UnixStream::connect(site.run_dir(1).join("noded.sock")) else { break };
+        stream.set_write_timeout(Some(Duration::from_secs(1)))?;
+        let _ = stream.write_all(&[b'x'; 60 * 1024]);
+        flood.push(stream);
+    }
+    wait_for("ct-noded to be killed", || (site.noded_pid(1) != Some(pid)).then_some(()))?;
+    drop(flood);
+    ensure!(group.n_kills()? >= 1, "it was not the kernel that killed it");
+    let out = ended(&site, job, 3)?;
+    ensure!(out.contains("hello\n"), "{out}");
+    let record = record(&site, job)?;
+    ensure!(warns(&record, "the gap is booked from the counters"), "{record:#}");
+    nodes_are_up(&site)?;
+    one_record_each(&site)
+}
+
+/// A memory control group of this test's own.
+struct Group(PathBuf);
+
+impl Group {
+    fn new(name: &str) -> Result<Self> {
+        let dir = Path::new("/sys/fs/cgroup/memory").join(format!("ct-oom-{name}"));
+        fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
+        Ok(Self(dir))
+    }
+
+    /// Puts a process into it, and bounds what it may use from now on.
+    fn confine(&self, pid: u32, bytes: u64) -> Result<()> {
+        fs::write(self.0.join("memory.limit_in_bytes"), bytes.to_string())?;
+        Ok(fs::write(self.0.join("cgroup.procs"), pid.to_string())?)
+    }
+
+    fn n_kills(&self) -> Result<u64> {
+        let text = fs::read_to_string(self.0.join("memory.oom_control"))?;
+        let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        kills.context("no oom_kill")?.parse().context("oom_kill")
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let procs = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
+        for pid in procs.lines() {
+            let _ = fs::write("/sys/fs/cgroup/memory/cgroup.procs", pid);
+        }
+        let _ = fs::remove_dir(&self.0);
+    }
+}

@@ -1,0 +1,154 @@
+//! What must hold whatever goes wrong: the job's own affairs, the node, one record each.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use chrono::DateTime;
+use ct_tests::site::wait_for;
+use ct_tests::{JobId, Meter, PowerPlant, Site};
+use serde_json::Value;
+
+use crate::PATIENCE;
+
+/// What a job may be delayed by where ct-noded is stopped or hung.
+pub(crate) const MOST_DELAY: Duration = Duration::from_secs(1);
+
+/// A signal to a process.
+pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) -> Result<()> {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("no process 0")?;
+    Ok(rustix::process::kill_process(pid, signal)?)
+}
+
+/// A job that ran, and how long that took, from srun's start until the node was free again.
+pub(crate) struct Ran {
+    pub(crate) job: JobId,
+    pub(crate) wall: Duration,
+}
+
+/// Runs a small job by srun that passes all hooks, prints its number and fails with 7; expects just
+/// that of it.
+pub(crate) fn run(site: &Site) -> Result<Ran> {
+    run_on(site, 1)
+}
+
+/// The same on one node.
+pub(crate) fn run_on(site: &Site, node: usize) -> Result<Ran> {
+    let cluster = &site.cluster;
+    let begun = Instant::now();
+    let (name, script) = (cluster.node(node), "echo $SLURM_JOB_ID; exit 7");
+    let option = "--carbontracker=epochs:2,verbose:0";
+    let args = ["-n1", "-w", &name, option, "sh", "-c", script];
+    let output = cluster.srun(cluster.user(1), &args)?;
+    ensure!(output.code() == Some(7), "{output}");
+    let id = output.stdout_unchecked().trim();
+    let job = JobId::new(id.parse().with_context(|| format!("stdout is {id:?}\n{output}"))?);
+    let info = cluster.wait_for(job, PATIENCE)?;
+    let wall = begun.elapsed();
+    ensure!((info.state(), info.get("ExitCode")) == ("FAILED", "7:0"), "{info:?}");
+    ensure!(!output.stderr().contains("slurmstepd: error"), "{output}");
+    nodes_are_up(site)?;
+    Ok(Ran { job, wall })
+}
+
+/// How long such a job takes at best: what is measured here has other tests beside it.
+pub(crate) fn best_of(
+    n: usize,
+    mut one: impl FnMut() -> Result<Ran>,
+) -> Result<(Duration, Vec<JobId>)> {
+    let mut best = Duration::MAX;
+    let mut jobs = Vec::new();
+    for _ in 0..n {
+        let ran = one()?;
+        best = best.min(ran.wall);
+        jobs.push(ran.job);
+    }
+    Ok((best, jobs))
+}
+
+/// Submits a tracked batch job of user 1.
+pub(crate) fn submit(site: &Site, option: &str, body: &str) -> Result<JobId> {
+    let script = format!("#!/bin/sh\n#SBATCH --carbontracker={option}\n{body}\n");
+    site.cluster.sbatch(site.cluster.user(1), &script)
+}
+
+/// Waits for a batch job, expects its exit code, and returns what it printed.
+pub(crate) fn ended(site: &Site, job: JobId, code: u8) -> Result<String> {
+    let cluster = &site.cluster;
+    let info = cluster.wait_for(job, PATIENCE)?;
+    let state = if code == 0 { "COMPLETED" } else { "FAILED" };
+    ensure!(info.state() == state && info.get("ExitCode") == format!("{code}:0"), "{info:?}");
+    nodes_are_up(site)?;
+    let out = cluster.home(cluster.user(1)).join(format!("slurm-{job}.out"));
+    fs::read_to_string(&out).with_context(|| out.display().to_string())
+}
+
+/// Waits for a file that a job makes.
+pub(crate) fn wait_for_file(site: &Site, name: &str) -> Result<()> {
+    let path = site.cluster.home(site.cluster.user(1)).join(name);
+    wait_for(name, || path.exists().then_some(()))
+}
+
+/// No node is drained or down.
+pub(crate) fn nodes_are_up(site: &Site) -> Result<()> {
+    for (node, state) in site.cluster.node_states()? {
+        let is_up = ["idle", "mixed", "allocated", "completing"].contains(&state.as_str());
+        ensure!(is_up, "{node} is {state}");
+    }
+    Ok(())
+}
+
+/// The one record of a job on its one node.
+pub(crate) fn record(site: &Site, job: JobId) -> Result<Value> {
+    let mut records = wait_for(&format!("the record of job {job}"), || {
+        let lines = lines(site).ok()?.into_iter();
+        let of_job: Vec<_> = lines.filter(|l| l["job_id"] == job.as_u32()).collect();
+        (!of_job.is_empty()).then_some(of_job)
+    })?;
+    ensure!(records.len() == 1, "{} records: {records:#?}", records.len());
+    Ok(records.remove(0))
+}
+
+/// The ledger's lines of jobs, but for torn ones.
+fn lines(site: &Site) -> Result<Vec<Value>> {
+    let text = site.ledger_text()?;
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(lines.filter(|line| line["kind"] == "job").collect())
+}
+
+/// No run of a job has two records on a node; said of the whole ledger, once all is over.
+pub(crate) fn one_record_each(site: &Site) -> Result<()> {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for line in lines(site)? {
+        let key = format!("job {} run {} on {}", line["job_id"], line["restart"], line["node"]);
+        *seen.entry(key).or_default() += 1;
+    }
+    let twice: Vec<_> = seen.iter().filter(|(_, n)| **n > 1).collect();
+    ensure!(twice.is_empty(), "more than one record: {twice:?}");
+    Ok(())
+}
+
+/// Whether a record's warnings say something.
+pub(crate) fn warns(record: &Value, text: &str) -> bool {
+    record["warnings"].to_string().contains(text)
+}
+
+/// What a node's package drew, by the plant's word, between start and end of a record.
+pub(crate) fn plant_joules(plant: &PowerPlant, record: &Value) -> Result<f64> {
+    let instant = |key: &str| -> Result<std::time::SystemTime> {
+        let text = record[key].as_str().unwrap_or_default();
+        Ok(DateTime::parse_from_rfc3339(text).with_context(|| format!("{key} {text:?}"))?.into())
+    };
+    plant.energy_between_j(Meter::Package(0), instant("start")?, instant("end")?)
+}
+
+/// Expects that a record has the energy that its node drew meanwhile: of a job alone on its node, with
+/// the policy `allocated`, as the system has its part by the other.
+pub(crate) fn has_its_energy(site: &Site, node: usize, record: &Value) -> Result<()> {
+    let truth = plant_joules(&site.plants[node - 1], record)?;
+    let seen = record["energy_j"]["cpu"].as_f64().unwrap_or(f64::NAN);
+    let off = (seen - truth).abs() / truth;
+    ensure!(off <= 0.02, "{seen} J is {:.2} % off {truth} J: {record:#}", off * 100.0);
+    Ok(())
+}

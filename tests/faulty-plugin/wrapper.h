@@ -1,0 +1,1 @@
+../../spank-plugin/wrapper.h
