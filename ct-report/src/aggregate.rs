@@ -5,6 +5,8 @@
 
 pub(crate) mod accounted;
 pub(crate) mod column;
+#[cfg(feature = "parquet")]
+pub(crate) mod needs;
 pub(crate) mod part;
 pub(crate) mod slice;
 mod sums;

@@ -9,6 +9,7 @@ pub(crate) mod intensity;
 pub(crate) mod job;
 mod output;
 pub(crate) mod parse;
+pub(crate) mod publish;
 pub(crate) mod reconcile;
 mod selection;
 pub(crate) mod usage;
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Html(Box<html::HtmlArgs>),
     /// Hold the energy of jobs against the meters of the nodes they ran on
     Reconcile(Box<reconcile::ReconcileArgs>),
+    /// Put what jobs used into Slurm's own accounting, as their AdminComment
+    Publish(Box<publish::PublishArgs>),
     /// Make months of the ledger that are over into Parquet files, for SQL and for speed
     #[cfg(feature = "parquet")]
     Compact(compact::CompactArgs),

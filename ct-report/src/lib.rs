@@ -21,11 +21,14 @@ mod load;
 mod openmetrics;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod progress;
+mod publish;
 mod query;
 mod reconcile;
 mod render;
 mod row;
 mod sacct;
+mod slurm;
 mod total;
 mod upstream;
 
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Job(args) => cli::job::run(args),
         Command::Export(args) => cli::export::run(args),
         Command::Html(args) => cli::html::run(args),
+        Command::Publish(args) => cli::publish::run(args),
         #[cfg(feature = "parquet")]
         Command::Compact(args) => cli::compact::run(args),
         Command::Reconcile(args) => cli::reconcile::run(args),

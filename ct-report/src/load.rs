@@ -12,6 +12,7 @@ pub(crate) mod nodes;
 pub(crate) mod paths;
 pub(crate) mod pieces;
 pub(crate) mod shares;
+mod whole_job;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use crate::diagnostic::Outcome;
 use crate::load::file::Buffer;
 use crate::load::logs::{LogSet, LogSets};
+use crate::progress::Progress;
 
 /// The bytes of one stem's files.
 #[derive(Debug, Default)]
@@ -123,6 +125,7 @@ pub(crate) fn for_each<T: Send>(
     work: impl Fn(&LogSet, &Loaded, &mut Outcome) -> T + Sync,
     mut take: impl FnMut(T, &mut Outcome) -> Result<()>,
 ) -> Result<()> {
+    let progress = Progress::new("logs", sets.len());
     let one = |index: usize| {
         let (set, mut outcome) = (sets.get(index), Outcome::default());
         let done = LOADED.with_borrow_mut(|loaded| {
@@ -131,6 +134,7 @@ pub(crate) fn for_each<T: Send>(
             loaded.clear();
             done
         });
+        progress.step();
         (done, outcome)
     };
     for from in (0..sets.len()).step_by(STEMS_AT_ONCE) {

@@ -4,6 +4,7 @@ pub(crate) mod amount;
 pub(crate) mod bins;
 pub(crate) mod chart;
 pub(crate) mod csv;
+mod fit;
 pub(crate) mod html;
 pub(crate) mod job;
 pub(crate) mod job_charts;

@@ -51,10 +51,11 @@ pub(crate) struct Allocation {
 }
 
 impl Allocation {
-    /// When it ran, if it ran and has ended.
+    /// When it ran, if it ran and has ended. Slurm counts whole seconds, so a job may have taken
+    /// none; one that was cancelled before it began has none either, but no CPUs.
     pub(crate) fn span(&self) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
         let (start, end) = (self.start?, self.end?);
-        (end > start).then_some((start, end))
+        (end > start || (end == start && self.n_cpus > 0)).then_some((start, end))
     }
 
     /// Whether it runs still.

@@ -31,6 +31,15 @@ impl Accounted {
         }
     }
 
+    /// How early it is left out on a narrow terminal.
+    pub(crate) fn rank(self) -> u8 {
+        match self {
+            Self::UnseenJobs => 2,
+            Self::SacctJobs => 3,
+            _ => 5,
+        }
+    }
+
     /// Its cell in the row of a group: of all allocations, and of those the tracker never saw.
     pub(crate) fn cell(self, all: Option<&Sums>, unseen: Option<&Sums>) -> Cell {
         let number = |value: fn(&Sums) -> f64| Cell::Number(Some(all.map_or(0.0, value)), 4);

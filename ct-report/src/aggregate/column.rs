@@ -6,7 +6,7 @@ use ct_core::units::Joules;
 
 use super::accounted::Accounted;
 use super::{Group, Key, Sums};
-use crate::row::{Cell, Head};
+use crate::row::{Cell, Head, Quantity};
 
 /// A value of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -88,6 +88,31 @@ impl Value {
         }
     }
 
+    /// What a terminal may be shown with another prefix.
+    fn quantity(self) -> Option<Quantity> {
+        match self.as_str() {
+            name if name.ends_with("_kwh") => Some(Quantity::Energy),
+            "co2e_g" | "co2e_repriced_g" | "embodied_g" => Some(Quantity::Mass),
+            _ => None,
+        }
+    }
+
+    /// How early it is left out on a narrow terminal.
+    fn rank(self) -> u8 {
+        match self {
+            Self::EnergyKwh => 0,
+            Self::Co2eG | Self::Co2eRepricedG => 1,
+            Self::Jobs => 2,
+            Self::MeasuredShare | Self::RepricedShare => 3,
+            Self::GpuKwh | Self::CpuKwh => 4,
+            Self::ElapsedH => 5,
+            Self::Coverage => 6,
+            Self::DynamicKwh | Self::AllocatedKwh => 7,
+            Self::DramKwh => 8,
+            _ => 9,
+        }
+    }
+
     /// Its cell in the row of a group.
     fn cell(self, sums: &Sums) -> Cell {
         let number = |value: f64, decimals| Cell::Number(Some(value), decimals);
@@ -156,7 +181,12 @@ impl Column {
 
     /// Its head.
     pub(crate) fn head(self) -> Head {
-        Head { name: self.name(), is_text: matches!(self, Self::Key(..)) }
+        let name = self.name();
+        match self {
+            Self::Key(..) => Head::text(name),
+            Self::Value(value) => Head::number(name).of(value.quantity()).ranked(value.rank()),
+            Self::Accounted(value) => Head::number(name).ranked(value.rank()),
+        }
     }
 
     /// Its cell in the row of a group.
@@ -165,62 +195,6 @@ impl Column {
             Self::Key(at, _) => Cell::Text(group.get(at).cloned().flatten()),
             Self::Value(value) => value.cell(behind.sums),
             Self::Accounted(value) => value.cell(behind.allocations, behind.unseen),
-        }
-    }
-}
-
-/// What of a record columns are made of.
-#[cfg(feature = "parquet")]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Needs {
-    /// Which job it is, and its time.
-    pub(crate) jobs: bool,
-    pub(crate) energy: bool,
-    pub(crate) idle: bool,
-    pub(crate) gpu_unused: bool,
-    pub(crate) measured: bool,
-    pub(crate) coverage: bool,
-    pub(crate) core: bool,
-    pub(crate) gpu: bool,
-    pub(crate) co2e: bool,
-    pub(crate) embodied: bool,
-    pub(crate) water: bool,
-    /// How the job ended.
-    pub(crate) end: bool,
-}
-
-#[cfg(feature = "parquet")]
-impl Needs {
-    /// What some columns need.
-    pub(crate) fn of(columns: &[Column]) -> Self {
-        let mut needs = Self::default();
-        for column in columns {
-            if let Column::Value(value) = column {
-                needs.add(*value);
-            }
-        }
-        needs
-    }
-
-    fn add(&mut self, value: Value) {
-        match value {
-            Value::Jobs | Value::ElapsedH => self.jobs = true,
-            Value::EnergyKwh | Value::EnergyJ => self.energy = true,
-            Value::CpuKwh | Value::DramKwh | Value::GpuKwh | Value::RestKwh => self.energy = true,
-            Value::AllocatedKwh | Value::AllocatedJ => self.idle = true,
-            Value::DynamicKwh | Value::DynamicJ => (self.energy, self.idle) = (true, true),
-            Value::GpuUnusedKwh | Value::GpuUnusedJ => self.gpu_unused = true,
-            Value::MeasuredShare => (self.energy, self.measured) = (true, true),
-            Value::Coverage => self.coverage = true,
-            Value::FailedKwh | Value::CancelledKwh => (self.energy, self.end) = (true, true),
-            Value::Co2eG => self.co2e = true,
-            Value::EmbodiedG => self.embodied = true,
-            Value::WaterL => self.water = true,
-            Value::CoreHours => self.core = true,
-            Value::GpuHours => self.gpu = true,
-            Value::SciGPerJob => (self.jobs, self.co2e, self.embodied) = (true, true, true),
-            // New prices are asked of records.
-            Value::Co2eRepricedG | Value::RepricedShare => {}
         }
     }
 }
@@ -246,6 +220,13 @@ pub(crate) fn columns(
         });
         let accounted = Accounted::DEFAULT.map(Column::Accounted).into_iter().filter(|_| has_sacct);
         return Ok(key_columns.chain(values.map(Column::Value)).chain(accounted).collect());
+    }
+    if names == ["all"] {
+        let is_new = |value: &Value| matches!(value, Value::Co2eRepricedG | Value::RepricedShare);
+        let values = Value::value_variants().iter().copied().filter(|v| is_repriced || !is_new(v));
+        let accounted = Accounted::value_variants().iter().copied().filter(|_| has_sacct);
+        let values = values.map(Column::Value).chain(accounted.map(Column::Accounted));
+        return Ok(key_columns.chain(values).collect());
     }
     let column = |name: &String| {
         let key = key_columns.clone().find(|column| column.name() == name);

@@ -133,7 +133,7 @@ fn weights(slices: &[Slice], component: Component) -> Vec<u128> {
 /// Splits `total` in proportion to `weights`, exactly: each part is rounded so that the parts up
 /// to it are the nearest whole number below, and none is more than its weight where the total is
 /// not more than theirs.
-fn in_proportion(total: u128, weights: &[u128]) -> Vec<u128> {
+pub(crate) fn in_proportion(total: u128, weights: &[u128]) -> Vec<u128> {
     let sum: u128 = weights.iter().sum();
     let mut seen = 0;
     let mut given = 0;

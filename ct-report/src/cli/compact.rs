@@ -115,14 +115,14 @@ fn one(
 }
 
 const HEADS: [Head; 8] = [
-    Head { name: "month", is_text: true },
-    Head { name: "jobs", is_text: false },
-    Head { name: "hours", is_text: false },
-    Head { name: "nodes", is_text: false },
-    Head { name: "ledger_bytes", is_text: false },
-    Head { name: "parquet_bytes", is_text: false },
-    Head { name: "removed_lines", is_text: false },
-    Head { name: "state", is_text: true },
+    Head::text("month"),
+    Head::number("jobs"),
+    Head::number("hours"),
+    Head::number("nodes"),
+    Head::number("ledger_bytes"),
+    Head::number("parquet_bytes"),
+    Head::number("removed_lines"),
+    Head::text("state"),
 ];
 
 fn row(month: &str, done: &Compacted, removed: u64, state: String) -> Vec<Cell> {

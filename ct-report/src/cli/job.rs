@@ -153,5 +153,6 @@ fn sources(args: &JobArgs, query: &Query) -> Result<Sources> {
         logs: args.paths.clone(),
         is_recursive: args.recursive,
         since: query.start,
+        wants_whole_jobs: false,
     })
 }

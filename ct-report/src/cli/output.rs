@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
 
+use crate::diagnostic::note;
 use crate::render::{csv, json, table};
 use crate::row::{Cell, Head};
 
@@ -48,7 +49,14 @@ impl OutputArgs {
         } else if self.parsable2 {
             csv::print(csv::Form::Parsable, heads, rows, has_header)
         } else {
-            table::print(heads, rows, has_header)
+            let left_out = table::print(heads, rows, has_header)?;
+            if !left_out.is_empty() {
+                note(&format!(
+                    "left out, as the terminal is narrow: {}; --csv has all columns",
+                    left_out.join(", ")
+                ));
+            }
+            Ok(())
         }
     }
 }

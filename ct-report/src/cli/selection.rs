@@ -1,6 +1,6 @@
 //! Which jobs, of which time, from where: what several commands are asked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use chrono::Utc;
@@ -88,6 +88,11 @@ impl Selection {
         })
     }
 
+    /// The configuration that is named.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// The ledger where it is named, or where nothing else is.
     ///
     /// # Errors
@@ -105,6 +110,7 @@ impl Selection {
             logs: self.paths.clone(),
             is_recursive: self.recursive,
             since: query.start,
+            wants_whole_jobs: true,
         })
     }
 }

@@ -9,9 +9,9 @@ use clap::Args;
 use ct_core::log::parser::Skipped;
 use ct_core::record::Record;
 
-#[cfg(feature = "parquet")]
-use crate::aggregate::column::Needs;
 use crate::aggregate::column::{Behind, Column, columns};
+#[cfg(feature = "parquet")]
+use crate::aggregate::needs::Needs;
 use crate::aggregate::{Group, Key, Report, Sums};
 use crate::cli::output::{OutputArgs, write_file};
 use crate::diagnostic::{Outcome, note};
@@ -69,7 +69,7 @@ pub(crate) struct UsageArgs {
     /// Count only these jobs: 42, or 42_7 for a task of an array
     #[arg(short, long, value_name = "ID", value_delimiter = ',')]
     jobs: Vec<JobSelector>,
-    /// Show these columns; the keys come first unless they are named, too
+    /// Show these columns, or `all`; the keys come first unless they are named, too
     #[arg(short = 'o', long, value_name = "COLUMN", value_delimiter = ',')]
     format: Vec<String>,
     /// Begin months, weeks and days in this zone: UTC, local or a name such as Europe/Berlin
@@ -247,6 +247,7 @@ fn sources(args: &UsageArgs, query: &Query) -> Result<Sources> {
         logs: args.paths.clone(),
         is_recursive: args.recursive,
         since: query.start,
+        wants_whole_jobs: !args.by.contains(&Key::Node),
     })
 }
 
@@ -266,6 +267,12 @@ fn print(
         columns.iter().map(|column| column.cell(group, behind)).collect()
     };
     let rows: Vec<Vec<Cell>> = groups.into_iter().map(row).collect();
-    let heads: Vec<Head> = columns.iter().map(|column| column.head()).collect();
+    // What was asked for by name is shown, however wide it is.
+    let is_asked_for = !args.format.is_empty();
+    let head = |column: &Column| {
+        let head = column.head();
+        if is_asked_for { head.ranked(0) } else { head }
+    };
+    let heads: Vec<Head> = columns.iter().map(head).collect();
     args.output.print(&heads, &rows)
 }

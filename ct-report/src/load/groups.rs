@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::diagnostic::Outcome;
+use crate::progress::Progress;
 
 /// A node: its cluster and its name.
 pub(crate) type NodeId = (String, String);
@@ -93,12 +94,15 @@ pub(super) fn fold<T: Default + Send>(
     loop {
         let (mut all, mut noted) = (T::default(), Outcome::default());
         let mut holders = Holders::new(sets.len());
+        let progress = Progress::new("nodes", sets.len());
         let at_once = SETS_AT_ONCE * rayon::current_num_threads();
         for from in (0..sets.len()).step_by(at_once) {
             let to = sets.len().min(from + at_once);
             let one = |number: usize| {
                 let mut outcome = Outcome::default();
-                (number, work(&sets[number], &mut outcome), outcome)
+                let part = work(&sets[number], &mut outcome);
+                progress.step();
+                (number, part, outcome)
             };
             let parts: Vec<_> = (from..to).into_par_iter().map(one).collect();
             for (number, part, own) in parts {

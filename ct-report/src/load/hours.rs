@@ -15,7 +15,7 @@ use ct_core::record::Record;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use self::lane::{Groups, Lanes};
-use crate::aggregate::column::Needs;
+use crate::aggregate::needs::Needs;
 use crate::aggregate::part::ClusterHash;
 use crate::aggregate::{Key, Report, Sums};
 use crate::dataset::{Table, parts_of};

@@ -20,6 +20,7 @@ use crate::load::Loaded;
 use crate::load::groups::{self, NodeId, Part, Piece};
 use crate::load::logs::{self, LogSet, LogSets};
 use crate::load::pieces::Ledger;
+use crate::load::whole_job::whole_job;
 
 /// Where a record stands, for messages.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,9 @@ pub(crate) struct Sources {
     pub(crate) is_recursive: bool,
     /// Jobs that ended before this time are not asked for.
     pub(crate) since: Option<DateTime<Utc>>,
+    /// Whether a job over several nodes is wanted as a whole where only logs tell of it, which have
+    /// the record of its first node alone.
+    pub(crate) wants_whole_jobs: bool,
 }
 
 /// The directory of the ledger: as named, else as configured.
@@ -86,7 +90,9 @@ pub(crate) fn fold<T: Default + Send>(
         let identity = identity(record);
         let is_in_ledger = in_ledger.get(&identity).is_some_and(|is| is.load(Ordering::Relaxed));
         if !is_in_ledger && seen.insert(identity) {
-            add(&mut all, record, place, outcome);
+            let is_wanted = sources.wants_whole_jobs && sources.ledger.is_none();
+            let whole = is_wanted.then(|| whole_job(record)).flatten();
+            add(&mut all, whole.as_ref().unwrap_or(record), place, outcome);
         }
     });
     Ok(all)

@@ -128,18 +128,19 @@ impl Rows {
 
 /// The heads of the rows' columns.
 pub(crate) fn heads(keys: &[Key]) -> Vec<Head> {
-    let keys = keys.iter().map(|key| Head { name: key.as_str(), is_text: true });
+    let keys = keys.iter().map(|key| Head::text(key.as_str()));
+    // How early a column is left out on a narrow terminal.
     let sums = [
-        "meter_uj",
-        "jobs_uj",
-        "system_uj",
-        "unallocated_uj",
-        "open_uj",
-        "pending_uj",
-        "difference_uj",
-        "gap_s",
+        ("meter_uj", 0),
+        ("jobs_uj", 0),
+        ("system_uj", 2),
+        ("unallocated_uj", 3),
+        ("open_uj", 5),
+        ("pending_uj", 6),
+        ("difference_uj", 0),
+        ("gap_s", 4),
     ];
-    keys.chain(sums.map(|name| Head { name, is_text: false })).collect()
+    keys.chain(sums.map(|(name, rank)| Head::number(name).ranked(rank))).collect()
 }
 
 fn cells(balance: &Balance) -> [Cell; 8] {

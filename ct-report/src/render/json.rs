@@ -3,11 +3,14 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
+use serde::Serialize;
 use serde::ser::{self, SerializeMap};
-use serde::{Serialize, Serializer};
+use serde_json::Serializer;
+use serde_json::ser::{Formatter, PrettyFormatter};
 use serde_json::value::RawValue;
 
 use crate::render::csv::joules;
+use crate::render::text::is_harmless;
 use crate::row::{Cell, Head};
 
 /// Prints a value, indented.
@@ -17,7 +20,7 @@ use crate::row::{Cell, Head};
 /// Those of writing to stdout.
 pub(crate) fn print<T: Serialize>(value: &T) -> Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    serde_json::to_writer_pretty(&mut out, value)?;
+    value.serialize(&mut Serializer::with_formatter(&mut out, Harmless::default()))?;
     out.write_all(b"\n")?;
     out.flush()?;
     Ok(())
@@ -42,7 +45,8 @@ impl ArrayWriter {
     /// Those of the value's own serialisation.
     pub(crate) fn element<T: Serialize>(value: &T) -> Result<Vec<u8>> {
         // In an array of its own it is indented as in the whole.
-        let mut text = serde_json::to_vec_pretty(&[value])?;
+        let mut text = Vec::new();
+        [value].serialize(&mut Serializer::with_formatter(&mut text, Harmless::default()))?;
         text.truncate(text.len().saturating_sub("\n]".len()));
         text.drain(..text.len().min(1));
         Ok(text)
@@ -97,7 +101,7 @@ struct Row<'a> {
 }
 
 impl Serialize for Row<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.row.len()))?;
         for (head, cell) in self.heads.iter().zip(self.row) {
             let name = head.name;
@@ -113,5 +117,91 @@ impl Serialize for Row<'_> {
             }
         }
         map.end()
+    }
+}
+
+/// Indented text in which what a terminal could obey, or what hides or reorders text, is written by
+/// its number, as JSON allows of any character: readers of JSON see no difference.
+#[derive(Debug, Default)]
+struct Harmless<'a>(PrettyFormatter<'a>);
+
+impl Formatter for Harmless<'_> {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| !is_harmless(*c)) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + c.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+
+    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_array(writer)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array(writer)
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        is_first: bool,
+    ) -> io::Result<()> {
+        self.0.begin_array_value(writer, is_first)
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array_value(writer)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object(writer)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object(writer)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        is_first: bool,
+    ) -> io::Result<()> {
+        self.0.begin_object_key(writer, is_first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object_value(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_could_obey_is_written_by_its_number_and_read_back_as_it_was() {
+        let names = ["a\u{9b}2J", "b\u{202e}c\u{7f}", "Zoë \"1\"\n\u{1b}"];
+        let text: Vec<u8> = names.iter().flat_map(|n| ArrayWriter::element(n).unwrap()).collect();
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(
+            text,
+            "\n  \"a\\u009b2J\"\n  \"b\\u202ec\\u007f\"\n  \"Zoë \\\"1\\\"\\n\\u001b\""
+        );
+        for (line, name) in text.trim().lines().zip(names) {
+            assert_eq!(serde_json::from_str::<String>(line.trim()).unwrap(), name);
+        }
     }
 }

@@ -5,28 +5,43 @@ use std::io::{self, Write};
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::render::fit::{Fitted, fit, whole};
+use crate::render::terminal::table_width;
 use crate::render::text::printable;
 use crate::row::{Cell, Head};
 
 /// Prints rows below a header, numbers rounded and aligned to the right.
 ///
+/// On a terminal the table is made to fit it; the names of columns that are left out come back.
+///
 /// # Errors
 ///
 /// Those of writing to stdout.
-pub(crate) fn print(heads: &[Head], rows: &[Vec<Cell>], has_header: bool) -> Result<()> {
+pub(crate) fn print(
+    heads: &[Head],
+    rows: &[Vec<Cell>],
+    has_header: bool,
+) -> Result<Vec<&'static str>> {
     if rows.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let fitted = table_width().map_or_else(|| whole(heads, rows), |width| fit(heads, rows, width));
+    write(heads, &fitted, has_header)?;
+    let is_shown = |at: &usize| fitted.shown.contains(at);
+    Ok((0..heads.len()).filter(|at| !is_shown(at)).map(|at| heads[at].name).collect())
+}
+
+fn write(heads: &[Head], fitted: &Fitted, has_header: bool) -> Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     if has_header {
-        table.set_header(heads.iter().map(|head| head.name));
+        table.set_header(&fitted.heads);
     }
-    for row in rows {
-        table.add_row(row.iter().map(text));
+    for row in &fitted.rows {
+        table.add_row(row);
     }
-    for (at, head) in heads.iter().enumerate() {
-        if let (false, Some(column)) = (head.is_text, table.column_mut(at)) {
+    for (place, at) in fitted.shown.iter().enumerate() {
+        if let (false, Some(column)) = (heads[*at].is_text, table.column_mut(place)) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -38,7 +53,8 @@ pub(crate) fn print(heads: &[Head], rows: &[Vec<Cell>], has_header: bool) -> Res
     Ok(())
 }
 
-fn text(cell: &Cell) -> String {
+/// A cell as a text, rounded for the eye.
+pub(super) fn text(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => text.as_deref().map(|t| printable(t).into_owned()).unwrap_or_default(),
         Cell::Count(count) => count.to_string(),

@@ -16,6 +16,19 @@ const WIDTH_MIN: usize = 26;
 /// Lines longer than this are hard to read.
 const WIDTH_MAX: usize = 110;
 
+/// How wide a table may be; `None` where it is not shown on a terminal, but read by a program.
+pub(crate) fn table_width() -> Option<usize> {
+    let is_terminal = rustix::termios::isatty(io::stdout());
+    is_terminal.then(|| columns().unwrap_or(WIDTH).max(WIDTH_MIN))
+}
+
+/// The columns of standard output: `COLUMNS`, else the terminal's own.
+fn columns() -> Option<usize> {
+    let said = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let own = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col.into());
+    said.or_else(own).filter(|width: &usize| *width > 0)
+}
+
 /// Where text is shown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terminal {
@@ -28,10 +41,7 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// The terminal of standard output: `COLUMNS`, else its own width, else 80 columns.
     pub(crate) fn detect() -> Self {
-        let columns = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-        let own =
-            || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col.into());
-        let width = columns.or_else(own).filter(|width: &usize| *width > 0).unwrap_or(WIDTH);
+        let width = columns().unwrap_or(WIDTH);
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
             .iter()
             .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()));

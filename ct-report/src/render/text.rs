@@ -16,7 +16,8 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-fn is_harmless(c: char) -> bool {
+/// Whether a character does nothing but stand there.
+pub(super) fn is_harmless(c: char) -> bool {
     // Besides C0, C1 and DEL: zero-width and direction marks, line and paragraph separators.
     let is_hidden = matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}');

@@ -1,15 +1,19 @@
 //! Where sacct's words come from: a file, or sacct itself.
 
 use std::fs;
-use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use chrono::SecondsFormat;
 
 use super::{Allocation, parsable, parse_json, parse_parsable};
 use crate::diagnostic::Hint;
 use crate::query::Query;
 use crate::query::time::Zone;
+use crate::slurm;
+
+/// How long sacct may take; a year of a large cluster takes its time.
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// Reads the allocations `--sacct` names: `run`, or a file with the output of `sacct --json` or
 /// `sacct -P`.
@@ -39,19 +43,14 @@ fn run(query: &Query) -> Result<String> {
     let time = |at: chrono::DateTime<chrono::Utc>| {
         at.to_rfc3339_opts(SecondsFormat::Secs, false).chars().take(19).collect::<String>()
     };
-    let mut sacct = Command::new("sacct");
-    sacct.args(["--allusers", "--allocations", "--duplicates", "--parsable2", "-o"]);
-    sacct.arg(parsable::FORMAT);
     // Without a start sacct begins at midnight.
-    sacct.args(["-S", &query.start.map_or_else(|| "1970-01-01T00:00:00".to_owned(), time)]);
-    sacct.args(["-E", &query.end.map_or_else(|| "now".to_owned(), time)]);
-    if !query.clusters.is_empty() {
-        sacct.args(["-M", &query.clusters.join(",")]);
+    let start = query.start.map_or_else(|| "1970-01-01T00:00:00".to_owned(), time);
+    let end = query.end.map_or_else(|| "now".to_owned(), time);
+    let clusters = query.clusters.join(",");
+    let mut args = vec!["--allusers", "--allocations", "--duplicates", "--parsable2", "-o"];
+    args.extend([parsable::FORMAT, "-S", &start, "-E", &end]);
+    if !clusters.is_empty() {
+        args.extend(["-M", &clusters]);
     }
-    sacct.env("TZ", "UTC").env_remove("SLURM_TIME_FORMAT");
-    let output = sacct.output().context("cannot run sacct")?;
-    if !output.status.success() {
-        bail!("sacct failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    slurm::run("sacct", &args, PATIENCE)?.of("sacct")
 }

@@ -15,8 +15,10 @@ mod ledger;
 mod logs;
 mod pages;
 mod paths;
+mod publish;
 mod reconcile;
 mod sacct;
+mod terminal;
 mod usage;
 
 use std::path::{Path, PathBuf};
