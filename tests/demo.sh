@@ -6,10 +6,10 @@ set -eu
 cd "$(dirname "$0")/.."
 
 if [ "$(id -u)" != 0 ]; then
-  tests/install-deps.sh || true
+  tests/install-deps.sh --demo || true
   echo "demo.sh: Slurm's daemons are started for several users: run it as root" >&2
   exit 2
 fi
-tests/install-deps.sh
+tests/install-deps.sh --demo
 cargo build --quiet --workspace
 exec cargo run --quiet --package ct-tests --bin ct-demo

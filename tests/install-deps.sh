@@ -1,9 +1,15 @@
 #!/bin/sh
 # Installs the Debian packages that the build and the tests need, where they are missing.
 # As root it installs them; otherwise it prints the one command that is needed and exits 2.
+#
+#   tests/install-deps.sh          for the build and tests/run.sh
+#   tests/install-deps.sh --demo   without a database, which only a test needs (28 MB to fetch)
+#   tests/install-deps.sh --all    with a browser and Java, too, as CI has them (150 MB to fetch)
 set -eu
 
 packages="gcc libc6-dev libclang1-14 libslurm-dev slurmctld slurmd slurm-client munge python3-venv util-linux passwd valgrind debootstrap e2fsprogs binutils"
+[ "${1:-}" = --demo ] || packages="$packages slurmdbd mariadb-server"
+[ "${1:-}" != --all ] || packages="$packages chromium-headless-shell default-jre-headless"
 
 missing=
 for package in $packages; do

@@ -11,7 +11,7 @@ if [ "$(id -u)" != 0 ]; then
   exit 2
 fi
 tests/install-deps.sh || exit 2
-export CT_E2E=required
+export CT_E2E=required CT_ACCOUNTING=required
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 failed_rings=

@@ -1,5 +1,8 @@
 //! What the documents promise: output that is real, links that lead somewhere, every key named.
 
+mod commands;
+mod sandbox;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

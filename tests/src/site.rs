@@ -175,14 +175,27 @@ impl Site {
 /// # Errors
 ///
 /// Where it does not.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
-    let end = Instant::now() + Duration::from_secs(20);
+pub fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> Result<T> {
+    wait_for_long(Duration::from_secs(20), what, look)
+}
+
+/// As [`wait_for`], for at most `patience`.
+///
+/// # Errors
+///
+/// Where it does not find it.
+pub fn wait_for_long<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Option<T>,
+) -> Result<T> {
+    let end = Instant::now() + patience;
     loop {
         if let Some(found) = look() {
             return Ok(found);
         }
         if Instant::now() > end {
-            bail!("waited 20 s for {what}");
+            bail!("waited {} s for {what}", patience.as_secs());
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -11,6 +11,7 @@ mod harm;
 mod intensity;
 mod job_dir;
 mod local;
+mod publish;
 mod refusals;
 mod shared_node;
 mod upstream;
