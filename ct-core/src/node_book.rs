@@ -161,6 +161,7 @@ impl Span {
             method: context.method,
             attribution: context.policy.as_str().to_owned(),
             warnings: self.warnings.into_iter().collect(),
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         }
     }
 }

@@ -7,10 +7,12 @@
 
 mod confirm;
 mod job;
+mod node;
 mod status;
 
 pub use confirm::{Confirm, ConfirmState};
 pub use job::{JobEnd, JobFacts, OpenLogs, StepFacts};
+pub use node::{MeterStatus, NodeStatus};
 pub use status::JobStatus;
 
 use serde::{Deserialize, Serialize};
@@ -110,6 +112,8 @@ pub enum Request {
         /// The job.
         job_id: u32,
     },
+    /// What is measured on this node? Root only.
+    Node {},
 }
 
 /// ct-noded's answer.
@@ -157,6 +161,8 @@ pub enum Reply {
     },
     /// Answer to `status`.
     Status(Box<JobStatus>),
+    /// Answer to `node`.
+    Node(Box<NodeStatus>),
 }
 
 fn is_false(value: &bool) -> bool {

@@ -132,6 +132,10 @@ impl Desk<'_> {
                 let job = self.station.jobs().get(&job_id).ok_or_else(|| unknown(job_id))?;
                 Ok(Reply::Status(Box::new(status(job, self.station))))
             }
+            Request::Node {} => {
+                self.for_slurm(peer)?;
+                Ok(Reply::Node(Box::new(self.station.inventory())))
+            }
             _ => Err("operation is not known to this version".to_owned()),
         }
     }

@@ -10,6 +10,7 @@ mod charging;
 mod choice;
 mod control;
 mod gpus;
+mod inventory;
 mod lifecycle;
 
 pub use baseline::Baselines;

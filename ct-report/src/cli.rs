@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and the commands that answer.
 
 pub(crate) mod aggregate;
+pub(crate) mod check;
 #[cfg(feature = "parquet")]
 pub(crate) mod compact;
 pub(crate) mod export;
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Html(Box<html::HtmlArgs>),
     /// Hold the energy of jobs against the meters of the nodes they ran on
     Reconcile(Box<reconcile::ReconcileArgs>),
+    /// Look whether this node, or this cluster, is set up right
+    Check(check::CheckArgs),
     /// Put what jobs used into Slurm's own accounting, as their AdminComment
     Publish(Box<publish::PublishArgs>),
     /// Make months of the ledger that are over into Parquet files, for SQL and for speed

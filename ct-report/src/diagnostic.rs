@@ -25,6 +25,8 @@ pub(crate) struct Outcome {
     warnings: Vec<String>,
     n_told: usize,
     failures: Vec<String>,
+    /// The exit code, where the command itself has told all.
+    verdict: Option<u8>,
 }
 
 /// A part of a file that could not be read.
@@ -39,6 +41,11 @@ pub(crate) struct SkippedPart {
 }
 
 impl Outcome {
+    /// Of a command that has told all there is to tell.
+    pub(crate) fn ended(code: u8) -> Self {
+        Self { verdict: Some(code), ..Self::default() }
+    }
+
     /// Notes a part of a file that could not be read.
     pub(crate) fn skip(&mut self, path: &Path, skipped: &Skipped) {
         self.skip_part(path, Some(skipped.line), skipped.reason.to_string());
@@ -92,6 +99,9 @@ impl Outcome {
 
     /// Says what was skipped and ends.
     pub(crate) fn exit_code(mut self) -> ExitCode {
+        if let Some(code) = self.verdict {
+            return ExitCode::from(code);
+        }
         self.tell();
         if self.n_told > 0 {
             note(&format!("{} part(s) could not be read and are not counted", self.n_told));

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod aggregate;
+mod check;
 mod cli;
 #[cfg(feature = "parquet")]
 mod compact;
@@ -58,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Job(args) => cli::job::run(args),
         Command::Export(args) => cli::export::run(args),
         Command::Html(args) => cli::html::run(args),
+        Command::Check(args) => cli::check::run(args),
         Command::Publish(args) => cli::publish::run(args),
         #[cfg(feature = "parquet")]
         Command::Compact(args) => cli::compact::run(args),

@@ -54,7 +54,9 @@ fn lines() -> Vec<Example> {
                 fence = if fence.is_some() { None } else { Some(kind.trim().to_owned()) };
                 continue;
             }
-            let indented = line.strip_prefix("    ").filter(|l| !l.starts_with(' '));
+            // Diagrams are indented, too.
+            let indented =
+                line.strip_prefix("    ").filter(|l| !l.starts_with(' ') && !l.contains('─'));
             let command = match fence.as_deref() {
                 None => indented,
                 Some("sh" | "bash") => Some(line),
@@ -73,10 +75,13 @@ fn spans() -> Vec<Example> {
     for (path, text) in documents().into_iter().filter(|(path, _)| path != "CHANGELOG.md") {
         for (number, line) in text.lines().enumerate() {
             for span in line.split('`').skip(1).step_by(2) {
-                let is_ours = ["ct-report ", "ct-track ", "srun --jobid"];
+                let is_ours = ["ct-report ", "ct-track "];
                 if is_ours.iter().any(|start| span.starts_with(start)) {
                     let place = format!("{path}:{}", number + 1);
-                    found.push(Example { place, text: span.to_owned() });
+                    // A command by its name alone is spoken of, not called.
+                    let is_name = span.split(' ').count() == 2;
+                    let text = format!("{span}{}", if is_name { " --help" } else { "" });
+                    found.push(Example { place, text });
                 }
             }
         }
@@ -97,17 +102,18 @@ fn program(command: &str) -> &str {
 #[test]
 fn every_command_of_ours_runs_as_it_is_written() {
     let sandbox = Sandbox::new();
-    let mut n_run = 0;
+    let (mut n_run, mut wrong) = (0, Vec::new());
     for example in lines().iter().chain(&spans()) {
         for command in without_comment(&example.text).split(" && ") {
             if ["ct-report", "ct-track"].contains(&program(command)) {
-                sandbox
-                    .run(command)
-                    .unwrap_or_else(|e| panic!("{}: {command}: {e}", example.place));
+                if let Err(error) = sandbox.run(command) {
+                    wrong.push(format!("{}: {command}: {error}", example.place));
+                }
                 n_run += 1;
             }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(n_run > 25, "{n_run} commands were found");
 }
 
@@ -136,18 +142,18 @@ fn every_option_of_a_job_is_accepted() {
 
 #[test]
 fn other_commands_name_what_there_is() {
+    let mut wrong = Vec::new();
     for example in lines() {
         let is_guide = GUIDES.iter().any(|guide| example.place.starts_with(guide));
         for command in without_comment(&example.text).split(" && ") {
-            let checked = check(command);
-            match checked {
-                Some(Ok(())) => {}
-                Some(Err(error)) => panic!("{}: {command}: {error}", example.place),
-                None if is_guide => panic!("{}: what is {command:?}?", example.place),
-                None => {}
+            match check(command) {
+                Some(Err(error)) => wrong.push(format!("{}: {command}: {error}", example.place)),
+                None if is_guide => wrong.push(format!("{}: what is {command:?}?", example.place)),
+                Some(Ok(())) | None => {}
             }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// Whether a command names what there is; `None` where it is no command that is known here.
@@ -237,7 +243,7 @@ fn packages_are_those_of_the_tests(words: &[&str]) -> Result<(), String> {
     let is_package =
         |word: &&&str| !word.starts_with('-') && !["apt-get", "install"].contains(word);
     for package in words.iter().filter(is_package) {
-        if !installed.split_whitespace().any(|word| word.trim_matches('"') == *package) {
+        if !installed.split([' ', '\n', '"', '=']).any(|word| word == *package) {
             return Err(format!("{package} is not in tests/install-deps.sh"));
         }
     }

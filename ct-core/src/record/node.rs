@@ -52,6 +52,9 @@ pub struct NodeRecord {
     pub attribution: String,
     /// What is degraded or left out.
     pub warnings: Vec<String>,
+    /// Version of the ct-noded that wrote it; earlier ones did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// What one job was charged in the span of a line: `[job_id, restart, energy_j]` on the wire.
@@ -148,6 +151,7 @@ mod tests {
             method: [("cpu".to_owned(), "rapl".to_owned())].into(),
             attribution: "hybrid".to_owned(),
             warnings: Vec::new(),
+            version: Some("0.1.0".to_owned()),
         };
         let line = record.to_line().unwrap();
         assert!(line.contains(r#""jobs":[[42,0,0.000006]]"#), "{line}");

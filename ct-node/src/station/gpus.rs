@@ -45,6 +45,11 @@ impl Station {
         }
     }
 
+    /// Device files by their number in slurmd's list, as far as it has told it.
+    pub(super) fn gres_numbers(&mut self) -> Vec<Vec<DeviceFile>> {
+        self.gpus.gres.as_mut().map(|list| list(false)).unwrap_or_default()
+    }
+
     /// Whether the node has a GPU.
     pub fn has_gpus(&self) -> bool {
         self.sampler.devices().iter().any(|d| d.component == Component::Gpu)

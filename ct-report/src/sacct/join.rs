@@ -56,17 +56,21 @@ impl Accounting {
         Self { all, by_job }
     }
 
-    /// The allocation a record is of: the same job on the same cluster at the same time.
+    /// The allocation a record is of: the same job on the same cluster at the same time; of two runs
+    /// that follow closely, the one that began nearest.
     pub(crate) fn find(&self, record: &Record) -> Option<usize> {
-        let numbers = self.by_job.get(&record.job_id)?;
-        numbers.iter().copied().find(|number| {
+        let is_it = |number: &usize| {
             let allocation = &self.all[*number];
             let is_there = allocation.cluster.as_ref().is_none_or(|name| *name == record.cluster);
             let end = allocation.end.unwrap_or(DateTime::<Utc>::MAX_UTC);
             let is_then = allocation.start.is_some_and(|start| record.end > start - SLACK)
                 && end.checked_add_signed(SLACK).is_none_or(|end| record.start < end);
             is_there && is_then
-        })
+        };
+        let apart =
+            |number: &usize| self.all[*number].start.map(|start| (start - record.start).abs());
+        let numbers = self.by_job.get(&record.job_id)?.iter().copied();
+        numbers.filter(is_it).min_by_key(apart)
     }
 
     /// What the record does not know and Slurm does.

@@ -91,4 +91,25 @@ fn records_find_their_allocations_and_what_is_left_was_never_seen() {
     assert_eq!((all.map(Sums::n_jobs), unseen.map(Sums::n_jobs)), (Some(1), None));
 }
 
+#[test]
+fn runs_that_follow_closely_are_told_apart_and_a_job_of_no_second_counts() {
+    let head = "JobIDRaw|User|Cluster|State|Start|End|AllocTRES\n";
+    let run = |state: &str, start: &str, end: &str, tres: &str| {
+        format!("1|eva|lab|{state}|2026-10-01T10:00:{start}|2026-10-01T10:00:{end}|{tres}\n")
+    };
+    let text = head.to_owned()
+        + &run("REQUEUED", "00", "10", "cpu=1")
+        + &run("COMPLETED", "12", "12", "cpu=1")
+        + &run("CANCELLED", "20", "20", "");
+    let all = parse_parsable(&text, Zone::Utc).unwrap();
+    let spans: Vec<bool> = all.iter().map(|run| run.span().is_some()).collect();
+    assert_eq!(spans, [true, true, false]);
+    let accounting = Accounting::new(all);
+    let of = |start: &str| {
+        let start = format!("2026-10-01T10:00:{start}Z").parse().unwrap();
+        accounting.find(&Record { start, end: start, ..record("n1") })
+    };
+    assert_eq!((of("00.5"), of("11.9")), (Some(0), Some(1)));
+}
+
 const SLOW: chrono::TimeDelta = chrono::TimeDelta::days(300);

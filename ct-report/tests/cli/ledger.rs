@@ -45,6 +45,7 @@ pub(crate) fn line(node: &str, start: &str, end: &str, jobs: &[(u32, u64)]) -> N
         method: [].into(),
         attribution: "hybrid".to_owned(),
         warnings: Vec::new(),
+        version: None,
     }
 }
 

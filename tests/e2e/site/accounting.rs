@@ -82,7 +82,7 @@ fn a_months_jobs_of_six_users_are_in_the_ledger_as_in_slurmdbd() -> Result<()> {
     wait_for_long(LONG, &format!("{n_records} records"), || {
         (site.ledger_lines().ok()?.len() as u64 >= n_records).then_some(())
     })?;
-    ensure!(theirs.iter().all(|run| run.job_id != never.into()), "a job ran that was held");
+    ensure!(theirs.iter().all(|run| run.job_id != u64::from(never)), "a job ran that was held");
     every_kind_is_there(&theirs)?;
     sums_are_equal(&site, &theirs, &["user"], |run| vec![run.user.clone()])?;
     sums_are_equal(&site, &theirs, &["account"], |run| vec![run.account.clone()])?;

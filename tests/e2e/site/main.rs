@@ -2,6 +2,7 @@
 
 mod accounting;
 mod batch;
+mod check;
 mod control;
 mod endings;
 mod epochs;

@@ -158,6 +158,7 @@ fn node_line(hour: DateTime<Utc>, node: String, charges: &[Charge]) -> NodeRecor
         method: [("cpu".to_owned(), "rapl".to_owned())].into(),
         attribution: "hybrid".to_owned(),
         warnings: Vec::new(),
+        version: None,
     }
 }
 

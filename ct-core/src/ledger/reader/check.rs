@@ -122,6 +122,7 @@ pub(super) mod tests {
             method: [("cpu".to_owned(), "rapl".to_owned())].into(),
             attribution: "hybrid".to_owned(),
             warnings: Vec::new(),
+            version: None,
         }
     }
 
