@@ -75,8 +75,11 @@ fn spans() -> Vec<Example> {
     for (path, text) in documents().into_iter().filter(|(path, _)| path != "CHANGELOG.md") {
         for (number, line) in text.lines().enumerate() {
             for span in line.split('`').skip(1).step_by(2) {
-                let is_ours = ["ct-report ", "ct-track "];
-                if is_ours.iter().any(|start| span.starts_with(start)) {
+                let is_ours =
+                    ["ct-report ", "ct-track "].iter().any(|start| span.starts_with(start));
+                // Where any key is meant, or what follows an option is left out.
+                let is_pattern = span.contains("KEY") || span.ends_with('…');
+                if is_ours && !is_pattern {
                     let place = format!("{path}:{}", number + 1);
                     // A command by its name alone is spoken of, not called.
                     let is_name = span.split(' ').count() == 2;

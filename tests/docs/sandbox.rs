@@ -78,7 +78,10 @@ impl Sandbox {
     pub(crate) fn run(&self, text: &str) -> Result<(), String> {
         for command in alternatives(text) {
             // What is written is no file that others read.
-            let command = command.replace("-o FILE", "-o written");
+            let forms = ["-o", "--pdf", "--html", "--svg"];
+            let command = forms.iter().fold(command, |command, form| {
+                command.replace(&format!("{form} FILE"), &format!("{form} written"))
+            });
             let words: Vec<String> = words(&command).iter().map(|word| self.filled(word)).collect();
             self.run_words(&command, &words)?;
         }
@@ -102,9 +105,8 @@ impl Sandbox {
     /// What a placeholder of the documents stands for.
     fn filled(&self, word: &str) -> String {
         match word {
-            "PATH…" | "PATH" => "carbontracker".to_owned(),
+            "PATH…" | "PATH" | "DIR" => "carbontracker".to_owned(),
             "FILE" | "intensity.csv" => "intensity.csv".to_owned(),
-            "DIR" => "ledger".to_owned(),
             "ID" | "JOBID" | "N" => "42".to_owned(),
             "CMD" => "true".to_owned(),
             "python" => "python3".to_owned(),
