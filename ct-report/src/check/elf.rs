@@ -70,7 +70,7 @@ fn parse(bytes: &[u8]) -> Result<Plugin> {
     let find = |name: &str| find(&symbols, &names, name);
     let at = |symbol: Symbol, n: usize| bytes_at(&file, bytes, symbol.st_value, n);
     let kind = find("plugin_type").context("it has no symbol plugin_type")?;
-    if !at(kind, 6).is_some_and(|text| text == b"spank\0") {
+    if at(kind, 6) != Some(b"spank\0".as_slice()) {
         bail!("its plugin_type is not \"spank\"");
     }
     let version = find("plugin_version").context("it has no symbol plugin_version")?;

@@ -115,6 +115,7 @@ fn line(jobs: &[Job], first: usize, end: usize) -> NodeRecord {
         method: [].into(),
         attribution: "hybrid".to_owned(),
         warnings: Vec::new(),
+        version: None,
     }
 }
 
