@@ -269,7 +269,7 @@ mod tests {
     fn an_array_is_never_changed_as_a_whole() {
         let mut task = record("n1");
         (task.array_job_id, task.array_task_id) = (Some(task.job_id), Some(3));
-        let jobs = ended(&[task.clone()], None);
+        let jobs = ended(std::slice::from_ref(&task), None);
         assert_eq!(jobs[0].id(), format!("{}_3", task.job_id));
         // Commands without a job, and clusters whose names are more than a name, are left alone.
         task.job_id = 0;
@@ -282,7 +282,7 @@ mod tests {
     fn only_jobs_that_ended_in_the_time_count() {
         let one = record("n1");
         let end = one.end.to_rfc3339();
-        assert_eq!(ended(&[one.clone()], Some(&end)).len(), 1);
+        assert_eq!(ended(std::slice::from_ref(&one), Some(&end)).len(), 1);
         let after = (one.end + TimeDelta::days(2)).to_rfc3339();
         assert_eq!(ended(&[one], Some(&after)).len(), 0);
     }
