@@ -28,12 +28,14 @@ ring value --workspace --lib --bins
 ring manual --package ct-manual
 ring tree --package ct-core --package ct-report --all-features --test '*'
 ring tidy --package ct-tests --test tidy
+ring dependencies --package ct-tests --test dependencies
 ring fuzz-seeds --package ct-tests --test fuzz
 ring docs --package ct-tests --test docs
 ring abi --package ct-tests --test abi
 ring harness --package ct-tests --test harness
 ring e2e --package ct-tests --test site
 ring failure --package ct-tests --test failure
+ring security --package ct-tests --test security
 ring vm --package ct-tests --test vm
 ring sql --package ct-tests --test sql
 

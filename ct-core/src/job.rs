@@ -147,6 +147,9 @@ pub struct Job {
     /// Whether its output is read for lines that begin an epoch.
     #[serde(skip)]
     pub is_output_read: bool,
+    /// The last instant of which its owner was shown energy, and its own energy then.
+    #[serde(skip)]
+    published: Option<(Moment, ByComponent<Microjoules>)>,
     gpu_unused: Microjoules,
     covered: Duration,
     epochs: EpochBook,
@@ -197,6 +200,7 @@ impl Job {
             warnings: BTreeSet::new(),
             limit_at: None,
             is_output_read: false,
+            published: None,
             gpu_unused: Microjoules::ZERO,
             covered: Duration::ZERO,
             epochs: EpochBook::default(),
@@ -231,9 +235,34 @@ impl Job {
         self.shown(self.energy.total() + self.others.energy, self.elapsed())
     }
 
+    /// Shows its owner what was charged by now. Whoever sees a node's energy often learns what others
+    /// compute on it, so between two of these the owner is shown what the last one was of.
+    pub fn publish(&mut self) {
+        self.published = Some((self.last, self.energy.total()));
+    }
+
+    /// The last instant that its owner was shown; the last one there is where nobody said any.
+    pub fn published_at(&self) -> Moment {
+        self.published.map_or(self.last, |(at, _)| at)
+    }
+
+    /// [`Self::visible_energy`] as of [`Self::published_at`].
+    pub fn published_energy(&self) -> ByComponent<Microjoules> {
+        let at = self.published_at();
+        self.shown(self.own_at(at) + self.others.energy, at.since(&self.start))
+    }
+
+    /// Its energy on this node at an instant: the last one, or the one its owner was shown last.
+    fn own_at(&self, at: Moment) -> ByComponent<Microjoules> {
+        match self.published {
+            Some((then, own)) if then == at => own,
+            _ => self.energy.total(),
+        }
+    }
+
     /// An epoch begins.
     pub fn epoch_start(&mut self, at: Moment) {
-        let (own, others) = (self.energy.total(), self.others.energy);
+        let (own, others) = (self.own_at(at), self.others.energy);
         self.epochs.start(Open { at, own, others });
     }
 
@@ -256,7 +285,7 @@ impl Job {
     /// [`EpochError`] where none was running.
     pub fn epoch_end(&mut self, at: Moment, context: Context<'_>) -> Result<String, EpochError> {
         let open = self.epochs.take()?;
-        let own = self.energy.total().since(&open.own);
+        let own = self.own_at(at).since(&open.own);
         let energy = own + self.others.energy.since(&open.others);
         let duration = at.since(&open.at);
         let energy = self.shown(energy, duration);

@@ -5,7 +5,7 @@
 //! [`carbon`] turns joules into grams, [`prediction`] looks ahead, and [`log`], [`record`] and
 //! [`ledger`] write down what came out. [`job`] is the state of one tracked job between its start
 //! and its end. Beside the flow stand what everybody needs: [`units`], [`slurm`], [`option`],
-//! [`config`], [`protocol`]; `gpu` tells whose GPU is which.
+//! [`config`], [`protocol`], [`text`]; `gpu` tells whose GPU is which.
 //!
 //! This crate knows nothing of Slurm's headers, prints nothing and holds no unsafe code.
 #![forbid(unsafe_code)]
@@ -34,4 +34,5 @@ pub mod slurm;
 #[cfg(feature = "meters")]
 pub mod source;
 pub mod suggest;
+pub mod text;
 pub mod units;

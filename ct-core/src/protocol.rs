@@ -6,11 +6,13 @@
 //! peer's credentials, not the message, say who is asking; this module knows only the form.
 
 mod confirm;
+mod inbox;
 mod job;
 mod node;
 mod status;
 
 pub use confirm::{Confirm, ConfirmState};
+pub use inbox::{Inbox, MOST_HANDLES};
 pub use job::{JobEnd, JobFacts, OpenLogs, StepFacts};
 pub use node::{MeterStatus, NodeStatus};
 pub use status::JobStatus;
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::YesNo;
+use crate::text::printable_json;
 
 /// Version of the protocol, the field `v`.
 pub const VERSION: u32 = 1;
@@ -200,7 +203,7 @@ pub enum MessageError {
     },
 }
 
-/// A message as one line, newline included.
+/// A message as one line, newline included. Nothing in it is obeyed by a terminal that shows it.
 ///
 /// # Errors
 ///
@@ -210,7 +213,7 @@ pub fn to_line<T: Serialize>(message: &T) -> Result<String, serde_json::Error> {
     if let Value::Object(map) = &mut value {
         map.insert("v".to_owned(), VERSION.into());
     }
-    Ok(format!("{value}\n"))
+    Ok(format!("{}\n", printable_json(&value.to_string())))
 }
 
 /// Reads a request.

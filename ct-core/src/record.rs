@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::carbon::sci::Sci;
 use crate::energy::{ByComponent, HourEnergy};
+use crate::text::printable_json;
 use crate::units::Microjoules;
 
 /// Version of the record's form, the field `v`.
@@ -149,16 +150,14 @@ impl Record {
         }
     }
 
-    /// The record as one line of JSON, newline included.
+    /// The record as one line of JSON, newline included. Nothing in it is obeyed by a terminal.
     ///
     /// # Errors
     ///
     /// None in practice: every field is a value JSON can hold (floats that are not finite become
     /// `null`).
     pub fn to_line(&self) -> Result<String, serde_json::Error> {
-        let mut line = serde_json::to_string(self)?;
-        line.push('\n');
-        Ok(line)
+        Ok(printable_json(&serde_json::to_string(self)?).into_owned() + "\n")
     }
 }
 

@@ -7,13 +7,15 @@ use ct_core::config::YesNo;
 use ct_core::job::Job;
 use ct_core::option::EpochBy;
 use ct_core::protocol::{ConfirmState, JobStatus, Reply, Request};
+use ct_core::record::Prediction;
 use ct_core::sampler::now;
+use ct_core::units::Joules;
 
 use crate::log_files::LogFiles;
 use crate::outputs::{self, Outputs};
 use crate::station::Station;
 
-/// Age of a sample that is fresh enough for a status.
+/// Age of what is shown that is fresh enough for a status.
 const STATUS_AGE: Duration = Duration::from_secs(1);
 
 /// Who is asking, by the kernel's word.
@@ -124,11 +126,15 @@ impl Desk<'_> {
             }
             Request::Status { job_id } => {
                 self.for_owner(peer, job_id)?;
-                // A question is no event: whoever asks in a loop costs nobody a sample each time. The
-                // batch step's own, asked by root when its last task is gone, is one.
-                let is_slurms = self.for_slurm(peer).is_ok();
-                let age = if is_slurms { Duration::ZERO } else { STATUS_AGE };
-                self.station.sample_if_older_than(age);
+                // A question is no event: whoever asks in a loop costs nobody a sample each time, and
+                // learns nothing more often. The batch step's own, asked by root when its last task
+                // is gone, is one.
+                if self.for_slurm(peer).is_ok() {
+                    self.station.sample();
+                    self.station.job_mut(job_id).into_iter().for_each(Job::publish);
+                } else {
+                    self.station.show_if_older_than(job_id, STATUS_AGE);
+                }
                 let job = self.station.jobs().get(&job_id).ok_or_else(|| unknown(job_id))?;
                 Ok(Reply::Status(Box::new(status(job, self.station))))
             }
@@ -258,32 +264,50 @@ fn unknown(job_id: u32) -> String {
 
 fn status(job: &Job, station: &Station) -> JobStatus {
     let context = station.context();
-    let energy = job.visible_energy();
-    let elapsed = job.elapsed();
+    let energy = job.published_energy();
+    let elapsed = job.published_at().since(&job.start);
     let pricing = job.price(context.factors);
     let joules = |e: &ct_core::units::Microjoules| e.to_joules().as_joules().round() as u64;
+    let energy_j = ct_core::energy::ByComponent {
+        cpu: joules(&energy.cpu),
+        dram: joules(&energy.dram),
+        gpu: joules(&energy.gpu),
+        rest: joules(&energy.rest),
+    };
+    // Grams and watts are of the joules that are shown: they tell no more than those.
+    let total = Joules::new((energy_j.cpu + energy_j.dram + energy_j.gpu + energy_j.rest) as f64);
     JobStatus {
         job_id: job.facts.job_id,
         tracked: job.tracked,
         elapsed_s: elapsed.as_secs_f64(),
-        energy_j: ct_core::energy::ByComponent {
-            cpu: joules(&energy.cpu),
-            dram: joules(&energy.dram),
-            gpu: joules(&energy.gpu),
-            rest: joules(&energy.rest),
-        },
-        co2e_g: context.factors.footprint(energy.total().to_joules(), pricing.mean()).as_grams(),
-        power_w: energy.total().to_joules().over(elapsed).as_watts().round(),
+        energy_j,
+        co2e_g: context.factors.footprint(total, pricing.mean()).as_grams(),
+        power_w: total.over(elapsed).as_watts().round(),
         epochs_declared: job.settings.epochs,
         epochs_done: job.n_epochs(),
         epoch_running: job.is_epoch_running(),
-        prediction: job.outlook(context),
+        prediction: job.outlook(context).map(rounded),
         budget: job.budget().cloned(),
         waits_s: job.waits_since().map(|since| now().since(&since).as_secs_f64()),
         gpus: job.gpus.clone(),
         intensity: pricing.used,
         method: job.shown_methods(context),
         warnings: job.all_warnings(context).into_iter().collect(),
+    }
+}
+
+/// A prediction in whole joules, as all of a status is.
+fn rounded(prediction: Prediction) -> Prediction {
+    let energy_j = prediction.energy_j.round();
+    let part = if prediction.energy_j > 0.0 { energy_j / prediction.energy_j } else { 1.0 };
+    Prediction {
+        energy_j,
+        co2e_g: prediction.co2e_g * part,
+        energy_j_low: prediction.energy_j_low.map(f64::round),
+        energy_j_high: prediction.energy_j_high.map(f64::round),
+        co2e_g_low: prediction.co2e_g_low.map(|g| g * part),
+        co2e_g_high: prediction.co2e_g_high.map(|g| g * part),
+        ..prediction
     }
 }
 

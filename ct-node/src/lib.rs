@@ -2,7 +2,8 @@
 //!
 //! [`station`] is what both share: the meters, the jobs, and what is done at each event. [`server`]
 //! and [`dispatch`] answer the protocol, [`log_files`] appends to users' logs, [`outputs`] reads jobs'
-//! output for epochs, [`ending`] ends a job that is over its budget. [`noded`] adds what only a daemon
+//! output for epochs, [`ending`] ends a job that is over its budget, [`pace`] bounds
+//! what one user may have in a time. [`noded`] adds what only a daemon
 //! needs, [`track`] what only a command does; [`series_watch`] looks after the site's file of
 //! intensities.
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@ pub mod log_files;
 pub mod logging;
 pub mod noded;
 pub mod outputs;
+pub mod pace;
 pub mod series_watch;
 pub mod server;
 pub mod station;

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use ct_core::text::printable;
 use log::{LevelFilter, Log, Metadata, Record};
 
 /// Size at which the log file is begun anew.
@@ -46,7 +47,9 @@ impl Log for Logger {
         }
         let now = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ");
         let level = record.level().as_str().to_lowercase();
-        let line = format!("{now} ct: {level}: {}\n", record.args());
+        // Names that users chose are in it, such as those of files; one event is one line.
+        let text = record.args().to_string();
+        let line = format!("{now} ct: {level}: {}\n", printable(&text));
         if let Ok(mut sink) = self.0.lock() {
             // There is nowhere left to say that the log itself cannot be written.
             let _ = sink.write(line.as_bytes());

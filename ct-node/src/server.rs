@@ -15,12 +15,17 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::dispatch::Peer;
+use crate::pace::{Limit, Paces};
 use client::Client;
 
 /// Connections at the same time, of everybody.
 const MAX_CLIENTS: usize = 512;
 /// Connections at the same time, of one user who is not root.
-const MAX_CLIENTS_PER_UID: usize = 32;
+const MAX_CLIENTS_PER_UID: usize = 64;
+/// Messages of one user who is not root; those beyond wait, and cost nobody else anything.
+const MESSAGES: Limit = Limit { burst: 2000.0, per_second: 1000.0 };
+/// Connections that are taken at one turn: whoever connects without end gets no longer turn.
+const MAX_ACCEPTED: usize = 64;
 
 /// After this time connections that went quiet are looked for.
 const MOST_WAIT: Duration = Duration::from_secs(60);
@@ -33,6 +38,21 @@ pub struct Server {
     clients: Vec<Client>,
     /// Set when no connection could be taken: the listener stays readable meanwhile.
     deaf_until: Option<Instant>,
+    messages: Paces,
+}
+
+/// What can be read from.
+struct Ready {
+    listener: bool,
+    others: Vec<bool>,
+    /// Their places among the clients.
+    clients: Vec<usize>,
+}
+
+impl Ready {
+    fn nothing(n_others: usize) -> Self {
+        Self { listener: false, others: vec![false; n_others], clients: Vec::new() }
+    }
 }
 
 /// What one line asks for, to be answered by one line.
@@ -53,7 +73,7 @@ impl Server {
         }
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, clients: Vec::new(), deaf_until: None })
+        Ok(Self { listener, clients: Vec::new(), deaf_until: None, messages: Paces::new(MESSAGES) })
     }
 
     /// Listens at `path` anew; connections that there are go on.
@@ -78,36 +98,42 @@ impl Server {
         others: &[BorrowedFd<'_>],
         answer: Answer<'_>,
     ) -> io::Result<Vec<bool>> {
-        let is_waiting = self.clients.iter().any(Client::has_line);
-        let timeout = if is_waiting { Duration::ZERO } else { timeout.min(MOST_WAIT) };
-        let (ready, readable) = self.wait(timeout, others)?;
-        for (client, flags) in self.clients.iter_mut().zip(&ready[1 + others.len()..]) {
-            if !flags.is_empty() {
-                client.receive();
-            }
+        let now = Instant::now();
+        let waiting = self.clients.iter().filter(|c| c.has_line());
+        let next = waiting.map(|c| self.held_back_for(c, now)).min();
+        let timeout = timeout.min(next.unwrap_or(MOST_WAIT)).min(MOST_WAIT);
+        let Ready { listener, others, clients } = self.wait(timeout, others)?;
+        for index in clients {
+            self.clients[index].receive();
         }
         // One line each, Slurm's hooks first: whoever sends a thousand waits for a thousand turns.
         self.clients.sort_by_key(|c| c.peer().uid != 0);
+        let now = Instant::now();
         for client in &mut self.clients {
-            client.answer_one(answer);
+            let is_limited = client.peer().uid != 0 && client.has_line();
+            if is_limited && !self.messages.take(client.peer().uid, now) {
+                client.send();
+            } else {
+                client.answer_one(answer);
+            }
         }
         self.clients.retain(|c| !c.is_closed());
-        if !ready[0].is_empty() {
+        if listener {
             self.accept();
         }
-        Ok(readable)
+        Ok(others)
     }
 
-    fn wait(
-        &self,
-        timeout: Duration,
-        others: &[BorrowedFd<'_>],
-    ) -> io::Result<(Vec<PollFlags>, Vec<bool>)> {
-        let is_deaf = self.deaf_until.is_some_and(|until| Instant::now() < until);
+    fn wait(&self, timeout: Duration, others: &[BorrowedFd<'_>]) -> io::Result<Ready> {
+        let now = Instant::now();
+        let is_deaf = self.deaf_until.is_some_and(|until| now < until);
         let listening = if is_deaf { PollFlags::empty() } else { PollFlags::IN };
         let mut fds = vec![PollFd::from_borrowed_fd(self.listener.as_fd(), listening)];
         fds.extend(others.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
-        fds.extend(self.clients.iter().map(Client::poll_fd));
+        // One that is held back is not polled at all: it would be readable, or hung up, all the while.
+        let is_heard = |index: &usize| self.held_back_for(&self.clients[*index], now).is_zero();
+        let heard: Vec<usize> = (0..self.clients.len()).filter(is_heard).collect();
+        fds.extend(heard.iter().map(|index| self.clients[*index].poll_fd()));
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(timeout.subsec_nanos()),
@@ -115,18 +141,30 @@ impl Server {
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) => {}
             // A signal: its pipe is readable at the next turn.
-            Err(rustix::io::Errno::INTR) => {
-                return Ok((vec![PollFlags::empty(); fds.len()], vec![false; others.len()]));
-            }
+            Err(rustix::io::Errno::INTR) => return Ok(Ready::nothing(others.len())),
             Err(e) => return Err(e.into()),
         }
-        let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
-        let readable = ready[1..=others.len()].iter().map(|f| !f.is_empty()).collect();
-        Ok((ready, readable))
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let (own, of_clients) = ready.split_at(1 + others.len());
+        let clients = heard.into_iter().zip(of_clients).filter(|(_, is_ready)| **is_ready);
+        Ok(Ready {
+            listener: own[0],
+            others: own[1..].to_vec(),
+            clients: clients.map(|(index, _)| index).collect(),
+        })
+    }
+
+    /// How long until a client's next line is answered: at once, unless its user sent too many.
+    fn held_back_for(&self, client: &Client, now: Instant) -> Duration {
+        match client.peer().uid {
+            0 => Duration::ZERO,
+            _ if !client.has_line() => Duration::ZERO,
+            uid => self.messages.wait(uid, now),
+        }
     }
 
     fn accept(&mut self) {
-        loop {
+        for _ in 0..MAX_ACCEPTED {
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,

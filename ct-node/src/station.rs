@@ -19,7 +19,7 @@ pub use gpus::GresList;
 pub use lifecycle::{Ended, is_alive, is_slurmstepd};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ct_core::carbon::{Factors, Fixed};
 use ct_core::config::{Config, IdleWatts};
@@ -30,6 +30,7 @@ use ct_core::sampler::{Sampler, now};
 
 use activity::Activities;
 
+use crate::pace::{Limit, Paces};
 use crate::series_watch::SeriesWatch;
 
 /// A job that asks for fewer samples than this has as many all the same: its neighbours' shares and
@@ -41,6 +42,14 @@ const LEARNING: Duration = Duration::from_secs(15);
 
 /// Warnings of one job beyond which failures of meters are no longer added.
 const MOST_WARNINGS: usize = 32;
+
+/// How often a user is shown energy that is new: epochs of a second and more have exact bounds, and
+/// nobody can watch what others compute by what the node draws (SECURITY.md, "Energy as a side
+/// channel").
+const FRESH: Limit = Limit { burst: 30.0, per_second: 4.0 };
+
+/// Two events of a user nearer than this are one sample.
+const ONE_EVENT: Duration = Duration::from_millis(10);
 
 /// Said in every record of a site that says nothing of its electricity.
 const DEFAULT_INTENSITY: &str = "carbon intensity is the default world average";
@@ -71,6 +80,7 @@ pub struct Station {
     gpus: gpus::Gpus,
     /// Whether it is a command's own, without Slurm.
     is_local: bool,
+    shown: Paces,
 }
 
 impl Station {
@@ -100,6 +110,7 @@ impl Station {
             last_runs: BTreeMap::new(),
             gpus: gpus::Gpus::default(),
             is_local: false,
+            shown: Paces::new(FRESH),
         }
     }
 
@@ -190,6 +201,33 @@ impl Station {
     pub fn sample_if_older_than(&mut self, age: Duration) {
         if self.sampler.last_at().is_none_or(|last| now().since(&last) >= age) {
             self.sample();
+        }
+    }
+
+    /// What is shown to a job's owner may be new, where the owner was not shown too much lately: the
+    /// instant of which energy may be told, of a sample made now or the last one that was shown.
+    pub(crate) fn show_anew(&mut self, job_id: u32) -> Moment {
+        let uid = self.jobs.get(&job_id).map(|job| job.facts.uid);
+        let last = self.sampler.last_at().unwrap_or_else(now);
+        let shown = self.jobs.get(&job_id).map_or(last, Job::published_at);
+        // One event after another: both are of the sample that the first one made.
+        if shown == last && now().since(&last) < ONE_EVENT {
+            return last;
+        }
+        if !self.is_local && !uid.is_some_and(|uid| self.shown.take(uid, Instant::now())) {
+            return shown;
+        }
+        self.sample_if_older_than(ONE_EVENT);
+        let Some(job) = self.jobs.get_mut(&job_id) else { return last };
+        job.publish();
+        job.published_at()
+    }
+
+    /// [`Self::show_anew`], where what the owner was shown is older than this.
+    pub(crate) fn show_if_older_than(&mut self, job_id: u32, age: Duration) {
+        let shown = self.jobs.get(&job_id).map(Job::published_at);
+        if shown.is_some_and(|shown| now().since(&shown) >= age) {
+            self.show_anew(job_id);
         }
     }
 

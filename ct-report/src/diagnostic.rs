@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use ct_core::log::parser::{Run, Skipped};
 
 use crate::load::logs::LogSet;
-use crate::render::text::printable;
+use ct_core::text::printable;
 
 /// Parts of one file that are named one by one; the rest is counted.
 const NAMED_PER_FILE: usize = 5;

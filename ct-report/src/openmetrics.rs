@@ -14,7 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::aggregate::{Key, Report, Sums};
-use crate::render::text::printable;
+use ct_core::text::printable;
 
 /// Names and values of labels.
 type Labels = Vec<(String, String)>;

@@ -15,4 +15,3 @@ pub(crate) mod sentence;
 pub(crate) mod svg;
 pub(crate) mod table;
 pub(crate) mod terminal;
-pub(crate) mod text;

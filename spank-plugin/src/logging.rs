@@ -7,6 +7,8 @@
 use std::ffi::{CString, c_char};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use ct_core::text::printable;
+
 use crate::spank::{self, Context};
 use crate::sys;
 
@@ -76,8 +78,8 @@ impl Log {
 
     fn line(&self, text: &str) -> String {
         match &self.job {
-            Some(job) => format!("ct: {}: job {job}: {text}", self.context),
-            None => format!("ct: {}: {text}", self.context),
+            Some(job) => format!("ct: {}: job {job}: {}", self.context, printable(text)),
+            None => format!("ct: {}: {}", self.context, printable(text)),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! what it says and to whom, what it sends, and what it leaves behind.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod asan;
 mod daemon;
 mod exports;
 mod host;

@@ -70,19 +70,21 @@ impl TestDir {
 pub(crate) struct Host {
     command: Command,
     context: &'static str,
-    is_under_valgrind: bool,
+    library: PathBuf,
+    /// Whether a tool may say on standard error what it wants.
+    is_watched: bool,
 }
 
 impl Host {
     pub(crate) fn new(context: &'static str) -> Self {
         let command = Command::new(compiled("host", &["-rdynamic"]));
-        Self { command, context, is_under_valgrind: false }
+        Self { command, context, library: plugin().to_owned(), is_watched: false }
     }
 
     /// A program that has none of Slurm's functions.
     pub(crate) fn bare() -> Self {
         let command = Command::new(compiled("bare", &["-DBARE"]));
-        Self { command, context: REMOTE, is_under_valgrind: false }
+        Self { command, context: REMOTE, library: plugin().to_owned(), is_watched: false }
     }
 
     pub(crate) fn under_valgrind(context: &'static str) -> Self {
@@ -90,7 +92,16 @@ impl Host {
         command.args(["--quiet", "--error-exitcode=99", "--leak-check=full"]);
         command.args(["--errors-for-leak-kinds=definite", "--child-silent-after-fork=yes"]);
         command.arg(compiled("host", &["-rdynamic"]));
-        Self { command, context, is_under_valgrind: true }
+        Self { command, context, library: plugin().to_owned(), is_watched: true }
+    }
+
+    /// A host whose memory is watched by AddressSanitizer, and a plugin that was built for it.
+    pub(crate) fn under_asan(context: &'static str, library: &Path) -> Self {
+        let flags = ["-rdynamic", "-fsanitize=address", "-fno-omit-frame-pointer"];
+        let mut command = Command::new(compiled("asan", &flags));
+        // Leaks are valgrind's to find; a finding ends the program at once.
+        command.env("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=0:exitcode=99");
+        Self { command, context, library: library.to_owned(), is_watched: true }
     }
 
     pub(crate) fn env(&mut self, name: &str, value: &str) {
@@ -106,14 +117,14 @@ impl Host {
     pub(crate) fn run_bytes(mut self, words: &[&[u8]]) -> Run {
         let results = tempfile::NamedTempFile::new().unwrap();
         let own = [OsString::from(self.context), format!("uid={}", user_id()).into()];
-        self.command.arg(plugin()).arg(results.path()).args(own);
+        self.command.arg(&self.library).arg(results.path()).args(own);
         let output =
             self.command.args(words.iter().map(|w| OsStr::from_bytes(w))).output().unwrap();
         let run = Run(String::from_utf8_lossy(&fs::read(results.path()).unwrap()).into_owned());
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {stderr}\n{run}", output.status);
         assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{run}");
-        assert!(self.is_under_valgrind || stderr.is_empty(), "{stderr}\n{run}");
+        assert!(self.is_watched || stderr.is_empty(), "{stderr}\n{run}");
         run
     }
 }

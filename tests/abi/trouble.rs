@@ -139,6 +139,21 @@ fn wrong_plugstack_arguments_are_said_to_administrators_and_not_to_users() {
     assert_eq!(run.all("error").len() + run.all("say").len(), 0, "{run}");
 }
 
+/// Arguments that no Slurm gives.
+pub(crate) const HOSTILE: [&[&str]; 4] = [
+    &["args-null"],
+    &["args-negative"],
+    &["arg-null", "arg=noded=/nonexistent"],
+    &["arg=noded=/nonexistent", "arg=", "arg==", "arg=config=", "arg=%n%s%n", "arg=\u{1b}[31m=x"],
+];
+
+/// Every hook with them, in a context where none starts a daemon.
+pub(crate) fn hostile_words(args: &[&'static str]) -> Vec<&'static str> {
+    let hooks = ["hook=init", "hook=init_post_opt", "hook=user_init", "hook=task_exit"];
+    let ends = ["hook=exit", "hook=job_prolog", "hook=job_epilog"];
+    [&["job=0"], args, &hooks, &ends].concat()
+}
+
 #[test]
 fn valgrind_finds_nothing() {
     if Command::new("valgrind").arg("--version").output().is_err() {
@@ -156,4 +171,7 @@ fn valgrind_finds_nothing() {
     let nobody = TestDir::new();
     let words = [&nobody.config_arg(), "arg=noded=/nonexistent", "hook=init", "hook=job_prolog"];
     Host::under_valgrind(SLURMD).run(&words);
+    for args in HOSTILE {
+        Host::under_valgrind(JOB_SCRIPT).run(&hostile_words(args));
+    }
 }

@@ -22,6 +22,9 @@ const WATTS_PER_BUSY_CORE: f64 = 30.0;
 /// CPUs of the machine.
 const CPUS: usize = 2;
 
+/// What `systemd-analyze security` may say of the unit: 0 is confined altogether, 9.6 not at all.
+const MOST_EXPOSED: f64 = 3.5;
+
 #[test]
 fn jobs_on_cgroup_v2_under_systemd_are_split_and_reconcile() -> Result<()> {
     if !e2e_is_possible() {
@@ -32,6 +35,7 @@ fn jobs_on_cgroup_v2_under_systemd_are_split_and_reconcile() -> Result<()> {
     guest.restarts_of_the_daemons_lose_nothing()?;
     guest.steps_of_an_allocation_are_all_counted("alloc")?;
     guest.steps_of_an_allocation_are_all_counted("contain")?;
+    guest.the_unit_confines_the_daemon()?;
     guest.node_is_well_and_its_ledger_reconciles()
 }
 
@@ -108,6 +112,21 @@ impl Guest {
     fn steps_of_an_allocation_are_all_counted(&self, case: &str) -> Result<()> {
         assert_eq!(self.fact(case, "rc")?, "0");
         self.assert_energy(case)
+    }
+
+    /// The shipped unit, by which all of the above was measured.
+    fn the_unit_confines_the_daemon(&self) -> Result<()> {
+        let seen = fs::read_to_string(self.dir.join("unit.txt"))?;
+        let exposure: f64 = self.fact("unit", "exposure")?.parse().context(seen.clone())?;
+        assert!(exposure <= MOST_EXPOSED, "{exposure}, expected at most {MOST_EXPOSED}:\n{seen}");
+        let status = self.fact("unit", "status")?;
+        for field in ["CapEff: 0000000000000000", "CapBnd: 0000000000000000", "NoNewPrivs: 1"] {
+            assert!(status.contains(field), "{status}");
+        }
+        // A filter of system calls.
+        assert!(status.contains("Seccomp: 2"), "{status}");
+        assert!(!status.contains("Uid: 0"), "{status}");
+        Ok(())
     }
 
     fn node_is_well_and_its_ledger_reconciles(&self) -> Result<()> {

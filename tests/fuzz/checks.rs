@@ -1,10 +1,14 @@
 //! What must hold for whatever bytes come: one function a fuzz target, each panics where it does
 //! not. The targets call them on libFuzzer's inputs, a test on every input that is kept.
 
+use std::path::Path;
+
+use ct_core::carbon::series;
+use ct_core::config::Config;
 use ct_core::ledger::reader::{Entries, Entry};
 use ct_core::log::parser::{Run, parse_output, parse_standard, sum_standard};
 use ct_core::option::{self, Choice, Settings};
-use ct_core::protocol::{parse_reply, parse_request, to_line};
+use ct_core::protocol::{Inbox, MAX_MESSAGE, MOST_HANDLES, parse_reply, parse_request, to_line};
 
 /// A pair of logs: the first byte says where in the rest the standard log ends.
 pub(crate) fn log_parser(bytes: &[u8]) {
@@ -80,4 +84,73 @@ pub(crate) fn protocol_message(bytes: &[u8]) {
         let line = to_line(&reply).expect("a reply that was read can be written");
         assert_eq!(parse_reply(line.as_bytes()).ok(), Some(reply), "{line}");
     }
+}
+
+/// The text of carbontracker.toml: an accepted one stays accepted for any node, a refused one is
+/// refused with a reason that is one line.
+pub(crate) fn config(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let path = Path::new("/etc/carbontracker/carbontracker.toml");
+    match Config::parse(text, path) {
+        Ok(config) => {
+            let of_node = config.clone().for_node("n1", "host");
+            assert_eq!(of_node.track, config.track);
+            // %n and %h are gone, so that a second time changes nothing.
+            let again = of_node.clone().for_node("n2", "other");
+            assert!(again == of_node || text.contains('%'));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// The site's file of intensities: what is read is written and read again as the same points, and
+/// every line that is none is named by its number.
+pub(crate) fn series_file(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (points, skipped) = series::parse(text);
+    let n_lines = text.lines().count();
+    assert!(points.len() + skipped.len() <= n_lines);
+    assert!(skipped.iter().all(|s| (1..=n_lines).contains(&s.line)));
+    let (again, none) = series::parse(&series::to_text(&points));
+    assert!(none.is_empty(), "{none:?}");
+    assert_eq!(again.len(), points.len());
+    let merged = series::merge(points.clone(), points.clone());
+    assert_eq!(series::merge(merged.clone(), points), merged);
+}
+
+/// Two peers that send the same bytes, cut in other places, with handles beside some of the pieces:
+/// the lines are the same, no handle is lost but those beyond a few, none comes twice or early.
+///
+/// The first byte is the length of the pieces; the high bits of a piece's first byte are the number
+/// of handles that come with it.
+pub(crate) fn framing(bytes: &[u8]) {
+    let Some((cut, text)) = bytes.split_first() else { return };
+    let mut whole: Inbox<usize> = Inbox::default();
+    whole.push(text, []);
+    let mut expected = Vec::new();
+    while let Some((line, handles)) = whole.take_line() {
+        assert!(handles.is_empty() && !line.contains(&b'\n'));
+        expected.push(line);
+    }
+    let mut inbox = Inbox::default();
+    let (mut lines, mut seen, mut sent, mut at) = (Vec::new(), Vec::new(), 0_usize, 0);
+    let mut is_refused = false;
+    for piece in text.chunks(usize::from(*cut).max(1)) {
+        let n = usize::from(piece[0] >> 5);
+        inbox.push(piece, sent..sent + n);
+        sent += n;
+        at += piece.len();
+        is_refused |= inbox.is_too_long();
+        // Half of the peers are answered late.
+        while cut % 2 == 0 || at == text.len() || inbox.is_full() {
+            let Some((line, handles)) = inbox.take_line() else { break };
+            assert!(handles.len() <= MOST_HANDLES);
+            seen.extend(handles);
+            lines.push(line);
+        }
+    }
+    assert_eq!(lines, expected);
+    assert!(seen.is_sorted_by(|a, b| a < b) && seen.iter().all(|handle| *handle < sent));
+    let longest = text.split(|b| *b == b'\n').map(<[u8]>::len).max().unwrap_or(0);
+    assert!(!is_refused || longest >= MAX_MESSAGE);
 }

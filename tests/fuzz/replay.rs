@@ -29,4 +29,7 @@ fn inputs_that_failed_once_fail_no_more() {
     assert!(replay("ledger-line", checks::ledger_line) >= 2);
     assert!(replay("option-string", checks::option_string) >= 3);
     assert!(replay("protocol-message", checks::protocol_message) >= 3);
+    assert!(replay("config", checks::config) >= 3);
+    assert!(replay("series-file", checks::series_file) >= 3);
+    assert!(replay("framing", checks::framing) >= 3);
 }

@@ -56,22 +56,23 @@ impl Job {
         if self.prediction.is_some() || self.settings.epochs.is_some() || !self.is_seen() {
             return self.prediction.clone();
         }
-        let ahead = (self.limit_at? - self.last.wall).to_std().ok()?;
-        let elapsed = self.elapsed();
+        let last = self.published_at();
+        let ahead = (self.limit_at? - last.wall).to_std().ok()?;
+        let elapsed = last.since(&self.start);
         if elapsed < Duration::from_secs(1) {
             return None;
         }
-        let drawn = self.visible_energy().total().to_joules();
+        let drawn = self.published_energy().total().to_joules();
         let energy = drawn.over(elapsed) * (elapsed + ahead);
         let to = self.limit_at?;
         let ahead_j = energy.as_joules() - drawn.as_joules();
-        let mean = context.factors.mean_over(self.last.wall, to);
+        let mean = context.factors.mean_over(last.wall, to);
         let spent = self.price(context.factors).mean();
         let footprint = context.factors.footprint(drawn, spent)
             + context.factors.footprint(Joules::new(ahead_j), mean);
         Some(Prediction {
             by: PredictedBy::TimeLimit,
-            at: self.last.wall,
+            at: last.wall,
             from_epochs: 0,
             epochs: 0,
             duration_s: (elapsed + ahead).as_secs_f64(),

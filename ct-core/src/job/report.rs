@@ -205,10 +205,13 @@ impl Job {
         }
     }
 
-    /// What the job has drawn so far, as a block for its output alone.
-    pub fn summary(&self, at: Moment, context: Context<'_>) -> String {
-        let mut copy = self.clone();
-        copy.closing_block(at, context)
+    /// What the job had drawn by the instant that its owner was shown last, as a block for its output
+    /// alone.
+    pub fn summary(&self, context: Context<'_>) -> String {
+        let (at, mut copy) = (self.published_at(), self.clone());
+        let duration = at.since(&self.start);
+        let whole = Epoch { duration, energy: self.published_energy(), end: at.wall };
+        copy.closing_block(at, whole, context)
     }
 
     /// Ends the logs, once: the closing block, which is returned for the job's output.
@@ -221,7 +224,9 @@ impl Job {
         } else {
             self.log_interruption(at);
         }
-        let mut text = self.closing_block(at, context);
+        let (duration, end) = (self.elapsed(), self.last.wall);
+        let whole = Epoch { duration, energy: self.visible_energy(), end };
+        let mut text = self.closing_block(at, whole, context);
         self.log.standard(local(at), "Monitoring thread ended.");
         let printed = self.log.output(local(at), "Finished monitoring.");
         text.push_str(&self.at_verbosity(1, printed));
@@ -230,15 +235,13 @@ impl Job {
     }
 
     /// Over all completed epochs, or over the whole job where none was completed.
-    fn closing_block(&mut self, at: Moment, context: Context<'_>) -> String {
+    fn closing_block(&mut self, at: Moment, whole: Epoch, context: Context<'_>) -> String {
         if !self.epochs().is_empty() {
             return self.report_actual(at, context);
         }
-        let (duration, end) = (self.elapsed(), self.last.wall);
-        let whole = Epoch { duration, energy: self.visible_energy(), end };
         self.log_epoch(at, 1, whole, context);
         let what = self.consumption(&whole, context);
-        let mut text = self.report_intensity(at, what, (self.start.wall, end), context);
+        let mut text = self.report_intensity(at, what, (self.start.wall, whole.end), context);
         text.push_str(&self.print_block(at, "Actual consumption", what));
         text
     }

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::energy::ByComponent;
+use crate::text::printable_json;
 use crate::units::Microjoules;
 
 /// A node from `start` to `end`, both in one hour.
@@ -117,9 +118,7 @@ impl NodeRecord {
     ///
     /// None in practice: every field is a value JSON can hold.
     pub fn to_line(&self) -> Result<String, serde_json::Error> {
-        let mut line = serde_json::to_string(self)?;
-        line.push('\n');
-        Ok(line)
+        Ok(printable_json(&serde_json::to_string(self)?).into_owned() + "\n")
     }
 }
 

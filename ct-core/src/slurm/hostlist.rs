@@ -2,12 +2,14 @@
 
 /// Most names a list may expand to; more than any cluster has nodes.
 const MAX_HOSTS: usize = 100_000;
+/// Most bytes that are made for that: a list may also expand to nothing, or to very long names.
+const MAX_BYTES: usize = 16 << 20;
 
 /// The names of a host list, in its order. What cannot be read is taken as it stands.
 pub fn expand_hostlist(list: &str) -> Vec<String> {
-    let mut out = Vec::new();
+    let (mut out, mut n_bytes) = (Vec::new(), 0);
     for item in split_outside_brackets(list) {
-        expand_item(item, &mut out);
+        expand_item(item, &mut out, &mut n_bytes);
     }
     out
 }
@@ -22,7 +24,7 @@ fn split_outside_brackets(list: &str) -> Vec<&str> {
     .collect()
 }
 
-fn expand_item(item: &str, out: &mut Vec<String>) {
+fn expand_item(item: &str, out: &mut Vec<String>, n_bytes: &mut usize) {
     let parts = item.split_once('[').and_then(|(head, rest)| {
         let (ranges, tail) = rest.split_once(']')?;
         Some((head, ranges, tail))
@@ -37,11 +39,12 @@ fn expand_item(item: &str, out: &mut Vec<String>) {
         let (low, high) = range.split_once('-').unwrap_or((range, range));
         let (Ok(first), Ok(last)) = (low.parse::<u64>(), high.parse::<u64>()) else { continue };
         for n in first..=last {
-            if out.len() >= MAX_HOSTS {
+            *n_bytes += item.len();
+            if out.len() >= MAX_HOSTS || *n_bytes > MAX_BYTES {
                 return;
             }
             // A second pair of brackets, as in rack[1-2]n[1-4], is expanded in turn.
-            expand_item(&format!("{head}{n:0width$}{tail}", width = low.len()), out);
+            expand_item(&format!("{head}{n:0width$}{tail}", width = low.len()), out, n_bytes);
         }
     }
 }
@@ -77,6 +80,16 @@ mod tests {
             assert_eq!(expand_hostlist(list).join(" "), names, "{list}");
         }
         assert_eq!(expand_hostlist("n[1-99999999999]").len(), MAX_HOSTS);
+    }
+
+    #[test]
+    fn a_list_that_names_nobody_ends() {
+        assert!(expand_hostlist("a[1-99999999999999][x]").is_empty());
+        assert!(expand_hostlist(&format!("{}[x]", "[0-99999]".repeat(9))).is_empty());
+        assert!(expand_hostlist(&"[0-99999]".repeat(9)).len() <= MAX_HOSTS);
+        let long = format!("[{}-99999]", "0".repeat(8000));
+        let n_bytes: usize = expand_hostlist(&long).iter().map(String::len).sum();
+        assert!(n_bytes <= MAX_BYTES, "{n_bytes}");
     }
 
     #[test]

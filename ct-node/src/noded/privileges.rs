@@ -5,7 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_keep_capabilities};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
+    set_capabilities, set_keep_capabilities,
+};
 
 use nix::unistd::{Gid, Uid, User, setegid, seteuid, setgroups, setresgid, setresuid};
 
@@ -78,9 +81,25 @@ pub(super) fn become_user(user: &ServiceUser, may_end_jobs: bool) -> anyhow::Res
     Ok(())
 }
 
-/// No new privileges by exec: of a thread and those it starts, so before there are others.
+/// No new privileges by exec: none by set-user-ID programs, nothing inherited, an empty bounding set.
+/// All of that is of a thread and those it starts, so it is done before there are others.
 pub(super) fn refuse_new_privileges() -> anyhow::Result<()> {
-    nix::sys::prctl::set_no_new_privs().context("PR_SET_NO_NEW_PRIVS")
+    nix::sys::prctl::set_no_new_privs().context("PR_SET_NO_NEW_PRIVS")?;
+    let own = capabilities(None).context("cannot read our capabilities")?;
+    let sets = CapabilitySets { inheritable: CapabilitySet::empty(), ..own };
+    set_capabilities(None, sets).context("cannot give up inheritable capabilities")?;
+    if !own.effective.contains(CapabilitySet::SETPCAP) {
+        // Not root, or root without that in a container: there is nothing to be gained by exec.
+        return Ok(());
+    }
+    for number in 0..u64::BITS {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+            // The kernel knows no such capability, nor any beyond it.
+            Err(rustix::io::Errno::INVAL) => break,
+            dropped => dropped.context("cannot empty the bounding set of capabilities")?,
+        }
+    }
+    Ok(())
 }
 
 /// No core dumps, and no ptrace by others of the service user's uid; giving up root resets it, so

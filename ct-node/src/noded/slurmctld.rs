@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ct_core::record::EndReason;
@@ -19,6 +19,8 @@ use crate::station::ClusterName;
 
 /// How long one squeue may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of an answer that are read.
+const MOST_SAID: u64 = 16 << 20;
 /// Time between two attempts to learn the cluster's name.
 const NAME_RETRY: Duration = Duration::from_secs(60);
 
@@ -180,7 +182,9 @@ pub(super) fn answer_of(client: &str, args: &[&str]) -> Option<Said> {
         .spawn()
         .ok()?;
     let end = Instant::now() + PATIENCE;
-    // Its answer is far shorter than a pipe holds, so it never waits for us.
+    // Asked for the first job of a large array it tells of all, which is more than a pipe holds.
+    let out = read_on_thread(child.stdout.take()?);
+    let err = read_on_thread(child.stderr.take()?);
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
@@ -192,10 +196,17 @@ pub(super) fn answer_of(client: &str, args: &[&str]) -> Option<Said> {
             }
         }
     };
-    let (mut out, mut err) = (String::new(), String::new());
-    child.stdout.take()?.read_to_string(&mut out).ok()?;
-    let _ = child.stderr.take().map(|mut s| s.read_to_string(&mut err));
+    let (out, err) = (out.join().ok()?, err.join().ok()?);
     Some(Said { is_success: status.success(), out, err })
+}
+
+fn read_on_thread(pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What cannot be read is not there; names in it may be of any bytes.
+        let _ = pipe.take(MOST_SAID).read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
 }
 
 /// Reads the job's own line of squeue's answer: asked for the first job of an array, whose id is the
@@ -255,6 +266,14 @@ mod tests {
         assert!(matches!(parse(line, "7", 0), Fate::Ended(EndReason::Requeued, _)));
         assert_eq!(parse("7|COMPLETING|1|ann|a|b|c|d\n", "7", 1), Fate::Alive);
         assert_eq!(parse("", "7", 0), Fate::NoAnswer);
+    }
+
+    #[test]
+    fn an_answer_longer_than_a_pipe_holds_is_read_whatever_its_bytes() {
+        let script = "head -c 300000 /dev/zero | tr '\\0' x; printf '\\377'; echo e >&2";
+        let said = answer_of("sh", &["-c", script]).unwrap();
+        assert!(said.is_success);
+        assert_eq!((said.out.chars().count(), said.err.as_str()), (300_001, "e\n"));
     }
 
     #[test]

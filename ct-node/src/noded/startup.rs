@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use ct_core::config::Config;
 use ct_core::protocol::{ABSENCE_NAME, SILENCE_NAME, SOCKET_NAME, START_NAME};
 use ct_core::sampler::Sampler;
@@ -105,11 +105,34 @@ fn make_dirs(config: &Config, user: Option<&ServiceUser>) -> anyhow::Result<()> 
     for (dir, mode) in
         [(&config.node.run_dir, 0o755), (&config.node.state_dir, 0o750), (&jobs, 0o750)]
     {
-        make_dir(dir, mode, user).with_context(|| format!("cannot make {}", dir.display()))?;
+        // Looked at before anything in it is touched.
+        let is_there = fs::symlink_metadata(dir).is_ok();
+        let trusted = if is_there { trust_dir(dir, user) } else { Ok(()) };
+        trusted
+            .and_then(|()| make_dir(dir, mode, user))
+            .with_context(|| format!("cannot use {}", dir.display()))?;
     }
     // On a root-squashed file system the site makes it, for the service user.
     if let Err(e) = make_dir(&config.ledger.dir, 0o750, user) {
-        log::warn!("cannot make the ledger's directory {}: {e}", config.ledger.dir.display());
+        log::warn!("cannot make the ledger's directory {}: {e:#}", config.ledger.dir.display());
+    }
+    Ok(())
+}
+
+/// Refuses a directory that somebody else has put there, or could put things into: our socket would be
+/// theirs to replace, our state theirs to forge.
+fn trust_dir(dir: &Path, user: Option<&ServiceUser>) -> anyhow::Result<()> {
+    let metadata = fs::symlink_metadata(dir)?;
+    let own = user.map_or_else(|| geteuid().as_raw(), |user| user.uid);
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    if owner != 0 && owner != own {
+        bail!("it belongs to uid {owner}, expected root or uid {own}, whom ct-noded runs as");
+    }
+    if metadata.is_symlink() {
+        return trust_dir(&dir.canonicalize()?, user);
+    }
+    if mode & 0o002 != 0 {
+        bail!("everybody can write to it (mode {mode:o}), expected at most 775");
     }
     Ok(())
 }

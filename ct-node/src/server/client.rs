@@ -6,13 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use ct_core::protocol::{MAX_MESSAGE, Reply, to_line};
+use ct_core::protocol::{Inbox, MAX_MESSAGE, MOST_HANDLES, Reply, to_line};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::Answer;
 use crate::dispatch::Peer;
-use crate::log_files::N_HANDLES;
 
 /// After this time without a line a user's connection is closed: places are few.
 const QUIET_FOR: Duration = Duration::from_secs(30);
@@ -22,8 +21,7 @@ const MAX_UNREAD: usize = 4 * MAX_MESSAGE;
 pub(super) struct Client {
     stream: UnixStream,
     peer: Peer,
-    input: Vec<u8>,
-    handles: Vec<OwnedFd>,
+    inbox: Inbox<OwnedFd>,
     output: Vec<u8>,
     last_line: Instant,
     is_at_end: bool,
@@ -38,8 +36,7 @@ impl Client {
         Ok(Self {
             stream,
             peer,
-            input: Vec::new(),
-            handles: Vec::new(),
+            inbox: Inbox::default(),
             output: Vec::new(),
             last_line: Instant::now(),
             is_at_end: false,
@@ -62,12 +59,12 @@ impl Client {
 
     /// Whether a whole line waits to be answered.
     pub(super) fn has_line(&self) -> bool {
-        !self.is_closed && self.input.contains(&b'\n')
+        !self.is_closed && self.inbox.has_line()
     }
 
     /// Reads what is there, unless enough waits already.
     pub(super) fn receive(&mut self) {
-        if self.input.len() >= MAX_MESSAGE && self.has_line() {
+        if self.inbox.is_full() && self.has_line() {
             return;
         }
         match self.read() {
@@ -76,18 +73,17 @@ impl Client {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.is_at_end = true,
         }
-        if self.input.len() >= MAX_MESSAGE && !self.has_line() {
+        if self.inbox.is_too_long() {
             self.refuse("message is longer than 64 KiB");
         }
     }
 
     /// Answers one line, if a whole one is there, and writes what can be written.
     pub(super) fn answer_one(&mut self, answer: Answer<'_>) {
-        match self.input.iter().position(|b| *b == b'\n') {
-            Some(end) if !self.is_closed => {
-                let line: Vec<u8> = self.input.drain(..=end).collect();
-                let handles = std::mem::take(&mut self.handles);
-                let reply = answer(self.peer, &line[..end], handles);
+        let line = if self.is_closed { None } else { self.inbox.take_line() };
+        match line {
+            Some((line, handles)) => {
+                let reply = answer(self.peer, &line, handles);
                 self.output.extend_from_slice(reply.as_bytes());
                 self.last_line = Instant::now();
             }
@@ -109,23 +105,23 @@ impl Client {
 
     fn read(&mut self) -> io::Result<usize> {
         let mut buffer = [0_u8; 16 * 1024];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2 * N_HANDLES))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_HANDLES))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let received = recvmsg(&self.stream, &mut parts, &mut control, flags)?;
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(handles) = message {
-                self.handles.extend(handles);
-            }
-        }
-        // A peer that sends handles without end keeps only its first ones open here.
-        self.handles.truncate(2 * N_HANDLES);
-        self.input.extend_from_slice(&buffer[..received.bytes]);
+        // What there is no room for the kernel closes.
+        let handles = control.drain().flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(handles) => handles.collect::<Vec<_>>(),
+            _ => Vec::new(),
+        });
+        let handles: Vec<OwnedFd> = handles.collect();
+        self.inbox.push(&buffer[..received.bytes], handles);
         Ok(received.bytes)
     }
 
-    fn send(&mut self) {
+    /// Writes what can be written.
+    pub(super) fn send(&mut self) {
         while !self.output.is_empty() {
             match self.stream.write(&self.output) {
                 Ok(n) if n > 0 => drop(self.output.drain(..n)),

@@ -25,7 +25,7 @@ const DECLARABLE: &[&str] = &[
 impl Station {
     /// Takes an answer of the job's owner; whether there was a question.
     pub fn confirm(&mut self, job_id: u32, answer: YesNo) -> bool {
-        let at = self.sample_of_a_mark();
+        let at = self.show_anew(job_id);
         let Some((job, context)) = self.job_and_context(job_id) else { return false };
         job.answer(answer, at, context)
     }
@@ -108,7 +108,7 @@ impl Station {
 
     /// Lines of the job's output that begin epochs, by their labels, oldest first.
     pub fn output_began_epochs(&mut self, job_id: u32, labels: &[Option<String>]) {
-        let at = self.sample_of_a_mark();
+        let at = self.show_anew(job_id);
         self.refresh_others(job_id, at);
         let Some((job, context)) = self.job_and_context(job_id) else { return };
         for label in labels {

@@ -70,6 +70,7 @@ impl Station {
                 let decision = decide(&facts, &self.config.track);
                 let mut job = Job::new(facts, decision.tracked, decision.settings, at);
                 job.warnings.extend(decision.warnings);
+                job.publish();
                 self.jobs.insert(job_id, job);
                 self.complete_facts(job_id);
                 self.find_gpus(job_id, false);
@@ -138,17 +139,28 @@ impl Station {
         if job.limit_at.is_none() {
             job.limit_at = job.facts.end_time.and_then(|s| DateTime::from_timestamp(s, 0));
         }
-        begin_step_epoch(job, step);
+        let is_srun_step = step.name.bytes().all(|b| b.is_ascii_digit());
+        let is_asked_for = job.tracked && job.settings.epoch_by == EpochBy::Step;
+        if is_asked_for && job.is_first_node && is_srun_step {
+            let at = self.show_anew(job_id);
+            self.jobs.get_mut(&job_id).into_iter().for_each(|job| begin_step_epoch(job, step, at));
+        }
     }
 
     /// A step ended: text for its output.
+    ///
+    /// The node is sampled; what the text says is new unless the owner was shown too much lately. The
+    /// batch step's is the job's last word, and exact.
     pub fn step_end(&mut self, job_id: u32, step: &str) -> String {
-        let at = self.sample();
+        self.sample();
+        let is_read = |job: &&mut Job| job.tracked && job.is_first_node;
+        let Some(job) = self.jobs.get_mut(&job_id).filter(is_read) else { return String::new() };
+        if step == "batch" {
+            job.publish();
+        }
+        let at = self.show_anew(job_id);
         self.refresh_others(job_id, at);
         let Some((job, context)) = self.job_and_context(job_id) else { return String::new() };
-        if !job.tracked || !job.is_first_node {
-            return String::new();
-        }
         let is_by_output = job.settings.epoch_by == EpochBy::Pattern;
         if is_by_output && (step == "batch" || !job.has_batch_step) {
             job.output_ended(at, context);
@@ -167,7 +179,7 @@ impl Station {
             text.push_str(&job.take_unsaid());
         }
         if !job.has_batch_step && job.settings.verbose > 0 {
-            text.push_str(&job.summary(at, context));
+            text.push_str(&job.summary(context));
         }
         text
     }
@@ -179,6 +191,7 @@ impl Station {
         // Meters that are back by then have said so to the jobs that are there then.
         if let Some(job) = self.jobs.get_mut(&job_id) {
             job.warnings.extend(self.sampler.outages());
+            job.publish();
         }
         if let Some((job, context)) = self.job_and_context(job_id) {
             job.close_logs(at, context);
@@ -197,7 +210,7 @@ impl Station {
 
     /// An epoch starts; whether there is such a job.
     pub fn epoch_start(&mut self, job_id: u32) -> bool {
-        let at = self.sample_of_a_mark();
+        let at = self.show_anew(job_id);
         self.refresh_others(job_id, at);
         let Some(job) = self.jobs.get_mut(&job_id) else { return false };
         job.epoch_start(at);
@@ -206,22 +219,15 @@ impl Station {
 
     /// An epoch ends: text for the job's output; `None` where there is no such job.
     pub fn epoch_end(&mut self, job_id: u32) -> Option<Result<String, EpochError>> {
-        let at = self.sample_of_a_mark();
+        let at = self.show_anew(job_id);
         self.refresh_others(job_id, at);
         let (job, context) = self.job_and_context(job_id)?;
         Some(job.epoch_end(at, context))
     }
 
-    /// A sample for a user's mark: one of the last hundredth of a second serves as well, so that marks
-    /// in a loop cost no sample each.
-    pub(super) fn sample_of_a_mark(&mut self) -> Moment {
-        self.sample_if_older_than(Duration::from_millis(10));
-        self.sampler.last_at().unwrap_or_else(now)
-    }
-
     /// Monitoring of epochs ends: text for the job's output.
     pub fn stop(&mut self, job_id: u32) -> Option<String> {
-        let at = self.sample_of_a_mark();
+        let at = self.show_anew(job_id);
         let (job, context) = self.job_and_context(job_id)?;
         Some(job.stop(at, context))
     }
@@ -242,7 +248,8 @@ impl Station {
     }
 
     /// Takes up a job of an earlier life of this daemon, which goes on from its last interval.
-    pub fn restore(&mut self, job: Job) {
+    pub fn restore(&mut self, mut job: Job) {
+        job.publish();
         self.jobs.insert(job.facts.job_id, job);
     }
 
@@ -250,6 +257,7 @@ impl Station {
     /// was drawn before this instant is not charged to it.
     pub fn restore_without_gap(&mut self, mut job: Job, at: Moment) {
         job.last = at;
+        job.publish();
         job.warnings.insert("the time that ct-noded did not run is not charged".to_owned());
         self.jobs.insert(job.facts.job_id, job);
     }
@@ -267,7 +275,9 @@ impl Station {
             return;
         }
         let Some(look) = &mut self.other_nodes else { return };
-        let names = expand_hostlist(job.facts.nodelist.as_deref().unwrap_or_default());
+        let mut names = expand_hostlist(job.facts.nodelist.as_deref().unwrap_or_default());
+        // A step's environment is the user's, and names become those of files.
+        names.retain(|name| !name.starts_with('.') && !name.contains('/'));
         let own = job.facts.node.as_deref().unwrap_or(&self.node);
         let wanted: Vec<String> = names.into_iter().filter(|n| n != own).collect();
         job.others = look(job, &wanted, at);
@@ -321,13 +331,8 @@ impl Station {
     }
 }
 
-/// A step begins an epoch where the job says so, and no other step that still runs is one.
-fn begin_step_epoch(job: &mut Job, step: &StepFacts) {
-    let is_srun_step = step.name.bytes().all(|b| b.is_ascii_digit());
-    let is_asked_for = job.tracked && job.settings.epoch_by == EpochBy::Step;
-    if !is_asked_for || !job.is_first_node || !is_srun_step {
-        return;
-    }
+/// A step begins an epoch, where no other step that still runs is one.
+fn begin_step_epoch(job: &mut Job, step: &StepFacts, at: Moment) {
     if let Some((name, pid)) = &job.step_epoch {
         if is_slurmstepd(*pid) {
             return;
@@ -337,7 +342,7 @@ fn begin_step_epoch(job: &mut Job, step: &StepFacts) {
         job.abandon_epoch();
     }
     job.step_epoch = Some((step.name.clone(), step.stepd_pid));
-    job.epoch_start(job.last);
+    job.epoch_start(at);
 }
 
 /// Whether a slurmstepd runs with this pid; one that nobody has waited for does not.

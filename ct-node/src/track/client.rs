@@ -56,6 +56,7 @@ impl Tracker {
 
     fn exchange(&self, request: &Request, patience: Duration) -> io::Result<Vec<u8>> {
         let stream = connect(&self.socket, patience)?;
+        trust(&stream, &self.socket)?;
         stream.set_read_timeout(Some(patience))?;
         (&stream).write_all(to_line(request)?.as_bytes())?;
         let mut line = Vec::new();
@@ -70,6 +71,20 @@ fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(patience))?;
     net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket.into())
+}
+
+/// ct-noded listens as root, and `ct-track run` as ourselves: what anybody else says is not printed
+/// in the job's output, and ends no job.
+fn trust(stream: &UnixStream, socket: &Path) -> io::Result<()> {
+    let listener = sockopt::socket_peercred(stream)?.uid.as_raw();
+    let own = rustix::process::geteuid().as_raw();
+    if listener != 0 && listener != own {
+        let socket = socket.display();
+        let text =
+            format!("{socket} belongs to uid {listener}, expected root or uid {own}; not used");
+        return Err(io::Error::new(ErrorKind::PermissionDenied, text));
+    }
+    Ok(())
 }
 
 /// Says something to whoever runs us.

@@ -13,7 +13,7 @@ use crate::check::{Finding, Level, cluster, daemon, intensity, ledger, meters, p
 use crate::diagnostic::Outcome;
 use crate::load::jobs;
 use crate::render::json;
-use crate::render::text::printable;
+use ct_core::text::printable;
 
 /// Arguments of `ct-report check`.
 #[derive(Debug, Args)]

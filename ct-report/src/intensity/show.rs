@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::file;
 use crate::diagnostic::{Hint, Outcome};
 use crate::render::json;
-use crate::render::text::printable;
+use ct_core::text::printable;
 
 /// How it is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

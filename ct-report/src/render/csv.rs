@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 
-use crate::render::text::printable;
 use crate::row::{Cell, Head};
+use ct_core::text::printable;
 
 /// How values are separated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,7 @@ pub(crate) fn print(
     has_header: bool,
 ) -> Result<()> {
     let header = has_header.then(|| heads.iter().map(|h| h.name.to_owned()).collect());
+    let text = |cell: &Cell| if form == Form::Csv { for_spreadsheet(cell) } else { text(cell) };
     let lines = header.into_iter().chain(rows.iter().map(|row| row.iter().map(text).collect()));
     let mut out = io::BufWriter::new(io::stdout().lock());
     match form {
@@ -48,6 +49,14 @@ pub(crate) fn print(
     }
     out.flush()?;
     Ok(())
+}
+
+/// A cell of CSV. A spreadsheet takes a text that begins so for a formula, and users choose their jobs'
+/// names: an apostrophe before it makes it text there, as OWASP advises ("CSV injection").
+fn for_spreadsheet(cell: &Cell) -> String {
+    let text = text(cell);
+    let is_formula = matches!(cell, Cell::Text(_)) && text.starts_with(['=', '+', '-', '@']);
+    if is_formula { format!("'{text}") } else { text }
 }
 
 fn text(cell: &Cell) -> String {

@@ -15,7 +15,7 @@ pub(crate) use site::page as site_page;
 
 use crate::render::chart::BarChart;
 use crate::render::svg;
-use crate::render::text::printable;
+use ct_core::text::printable;
 
 /// The page's own style.
 const STYLE: &str = include_str!("html/style.css");

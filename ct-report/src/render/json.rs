@@ -10,8 +10,8 @@ use serde_json::ser::{Formatter, PrettyFormatter};
 use serde_json::value::RawValue;
 
 use crate::render::csv::joules;
-use crate::render::text::is_harmless;
 use crate::row::{Cell, Head};
+use ct_core::text::is_harmless;
 
 /// Prints a value, indented.
 ///

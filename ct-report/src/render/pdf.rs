@@ -18,7 +18,7 @@ use crate::render::chart::{BarChart, draw};
 use crate::render::html::headline;
 use crate::render::job::facts;
 use crate::render::job_charts::charts;
-use crate::render::text::printable;
+use ct_core::text::printable;
 
 /// Height of a chart in points.
 const CHART: f32 = 170.0;

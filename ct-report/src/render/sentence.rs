@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 
-use crate::render::text::printable;
 use crate::total::Amount;
+use ct_core::text::printable;
 
 /// Prints the sentence, as `print_aggregate` of upstream does.
 ///

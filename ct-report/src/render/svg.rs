@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Result, anyhow};
+use ct_core::text::printable;
 use plotters::prelude::*;
 
 use crate::render::chart::{BarChart, FG, GRID, draw};
@@ -38,7 +39,7 @@ pub(crate) fn file(title: &str, charts: &[BarChart]) -> Result<String> {
          height=\"{}\" font-family=\"system-ui, sans-serif\">\n<title>{}</title>\n<style>{}</style>\n",
         n * height + 8,
         n * height + 8,
-        maud::html! { (title) }.into_string(),
+        maud::html! { (printable(title)) }.into_string(),
         colors("svg{background:#fff}", "svg{background:#0d1117}")
     );
     for (at, one) in (0..).zip(charts) {

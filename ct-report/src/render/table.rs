@@ -7,8 +7,8 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::render::fit::{Fitted, fit, whole};
 use crate::render::terminal::table_width;
-use crate::render::text::printable;
 use crate::row::{Cell, Head};
+use ct_core::text::printable;
 
 /// Prints rows below a header, numbers rounded and aligned to the right.
 ///

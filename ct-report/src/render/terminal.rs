@@ -5,7 +5,7 @@ use std::io;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::render::text::printable;
+use ct_core::text::printable;
 
 /// Width where nothing says how wide the terminal is: a pipe, a file.
 const WIDTH: usize = 80;

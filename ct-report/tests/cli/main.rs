@@ -9,6 +9,7 @@ mod compact;
 mod export;
 #[cfg(feature = "fetch")]
 mod fetch;
+mod hostile;
 mod intensity;
 mod job;
 mod ledger;

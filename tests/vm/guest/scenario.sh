@@ -54,6 +54,9 @@ wait_for_records 5
 kill "$watcher"
 wait "$watcher"
 
+systemd-analyze --no-pager security ct-noded >"$out/unit.txt"
+fact unit exposure "$(sed -n 's/.*exposure level for ct-noded.service: \([0-9.]*\).*/\1/p' "$out/unit.txt")"
+fact unit status "$(grep -E '^(Uid|CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/$(pidof ct-noded)/status | tr '\n\t' '  ')"
 fact node state "$(timeout 20 sinfo -h -o %T)"
 fact node reason "$(timeout 20 sinfo -h -o %E)"
 start=$(date +%s%N)

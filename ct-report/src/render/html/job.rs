@@ -11,7 +11,7 @@ use crate::render::amount::{energy, mass, percent, time};
 use crate::render::job::facts::{components, facts, node_shares, prediction, title};
 use crate::render::job::{NODE_SHARE, list as list_of_runs};
 use crate::render::job_charts::charts;
-use crate::render::text::printable;
+use ct_core::text::printable;
 
 /// The page of a job: all of its last run, one line for each where there are several.
 ///

@@ -10,7 +10,7 @@ use crate::html::{Day, Site, top};
 use crate::reconcile::{Balance, Rows};
 use crate::render::amount::{Scale, energy, grouped, mass, percent};
 use crate::render::chart::{BarChart, COMPONENTS, Series};
-use crate::render::text::printable;
+use ct_core::text::printable;
 
 /// Users and accounts that are shown; the rest is one line.
 const TOP: usize = 15;

@@ -1,0 +1,137 @@
+//! What is built in: licences, sources and bans as `deny.toml` has them, and the few crates that Slurm's
+//! daemons load. By cargo's own word, offline; cargo-deny checks the same lists, and advisories.
+#![expect(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Crates in the plugin, ours and those that run at build time for it included.
+const MOST_IN_PLUGIN: usize = 30;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn cargo(args: &[&str]) -> String {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo).args(args).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Every package that is built on this machine.
+fn packages() -> Vec<Value> {
+    let version = Command::new("rustc").arg("-vV").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let host = version.lines().find_map(|l| l.strip_prefix("host: ")).unwrap();
+    let args = ["metadata", "--format-version=1", "--locked", "--offline", "--all-features"];
+    let metadata = cargo(&[&args[..], &["--filter-platform", host]].concat());
+    let metadata: Value = serde_json::from_str(&metadata).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+fn deny() -> toml_edit::DocumentMut {
+    std::fs::read_to_string(root().join("deny.toml")).unwrap().parse().unwrap()
+}
+
+fn texts(item: &toml_edit::Item) -> BTreeSet<String> {
+    let texts = item.as_array().unwrap().iter();
+    texts.map(|v| v.as_str().unwrap().to_owned()).collect()
+}
+
+/// Whether an SPDX expression can be met with these licences.
+fn is_met(expression: &str, allowed: &BTreeSet<String>) -> bool {
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let mut words = spaced.split_ascii_whitespace().peekable();
+    any(&mut words, allowed)
+}
+
+type Words<'a, 'b> = &'b mut std::iter::Peekable<std::str::SplitAsciiWhitespace<'a>>;
+
+fn any(words: Words<'_, '_>, allowed: &BTreeSet<String>) -> bool {
+    let mut is_met = all(words, allowed);
+    while words.next_if_eq(&"OR").is_some() {
+        is_met |= all(words, allowed);
+    }
+    is_met
+}
+
+fn all(words: Words<'_, '_>, allowed: &BTreeSet<String>) -> bool {
+    let mut is_met = one(words, allowed);
+    while words.next_if_eq(&"AND").is_some() {
+        is_met &= one(words, allowed);
+    }
+    is_met
+}
+
+fn one(words: Words<'_, '_>, allowed: &BTreeSet<String>) -> bool {
+    if words.next_if_eq(&"(").is_some() {
+        let is_met = any(words, allowed);
+        assert_eq!(words.next(), Some(")"));
+        return is_met;
+    }
+    let licence = words.next().unwrap_or_default();
+    // An exception gives more than the licence, which is enough.
+    if words.next_if_eq(&"WITH").is_some() {
+        words.next();
+    }
+    allowed.contains(licence)
+}
+
+#[test]
+fn every_licence_is_one_that_is_allowed() {
+    let allowed = texts(&deny()["licenses"]["allow"]);
+    assert!(is_met("(MIT OR X) AND Zlib", &allowed) && !is_met("MIT AND GPL-3.0", &allowed));
+    for package in packages() {
+        let licence = package["license"].as_str().unwrap_or("none");
+        assert!(is_met(licence, &allowed), "{} has {licence}", package["name"]);
+    }
+}
+
+#[test]
+fn everything_comes_from_crates_io_or_lies_here_and_nothing_is_banned() {
+    let deny = deny();
+    assert!(texts(&deny["sources"]["allow-git"]).is_empty());
+    let registries: Vec<String> = texts(&deny["sources"]["allow-registry"])
+        .iter()
+        .map(|url| format!("registry+{url}"))
+        .collect();
+    let banned = deny["bans"]["deny"].as_array().unwrap().iter();
+    let banned: BTreeSet<&str> =
+        banned.map(|b| b.as_inline_table().unwrap()["crate"].as_str().unwrap()).collect();
+    for package in packages() {
+        let name = package["name"].as_str().unwrap();
+        assert!(!banned.contains(name), "{name} is banned");
+        match package["source"].as_str() {
+            Some(source) => assert!(registries.iter().any(|r| r == source), "{name}: {source}"),
+            None => {
+                let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap());
+                let root = root().canonicalize().unwrap();
+                assert!(manifest.starts_with(root), "{}", manifest.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_plugin_is_made_of_few_crates_each_in_one_version() {
+    let tree = ["tree", "--package", "carbontracker", "--edges", "normal", "--locked", "--offline"];
+    let tree = cargo(&[&tree[..], &["--prefix", "none", "--format", "{p}"]].concat());
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in tree.lines() {
+        let mut words = line.split(' ');
+        let (name, version) = (words.next().unwrap(), words.next().unwrap_or_default());
+        versions.entry(name).or_default().insert(version);
+    }
+    assert!(versions.contains_key("ct-core") && versions.contains_key("libc"), "{tree}");
+    let twice: Vec<_> = versions.iter().filter(|(_, versions)| versions.len() > 1).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+    assert!(versions.len() <= MOST_IN_PLUGIN, "{} crates: {tree}", versions.len());
+    for heavy in ["regex", "clap", "rustix", "nix", "anyhow", "nvml-wrapper", "signal-hook", "csv"]
+    {
+        assert!(!versions.contains_key(heavy), "{heavy} is in what Slurm loads");
+    }
+}

@@ -1,0 +1,171 @@
+//! One user floods ct-noded: root's hooks and other users' jobs are served in time all the same.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ct_core::protocol::{Reply, Request, to_line};
+
+use crate::attacker::{Connection, as_user};
+use crate::noded::Noded;
+use crate::{OWNER, STRANGER, is_root};
+
+/// What a hook waits at the most; the plugin's own limit.
+const HOOK: Duration = Duration::from_millis(450);
+
+/// The median of what `ask` took, and how many of its tries took longer than a hook waits.
+fn times(n: usize, ask: impl Fn()) -> (Duration, usize) {
+    let time = |_| {
+        let start = Instant::now();
+        ask();
+        start.elapsed()
+    };
+    let mut all: Vec<Duration> = (0..n).map(time).collect();
+    all.sort_unstable();
+    (all[n / 2], all.iter().filter(|t| **t > HOOK).count())
+}
+
+/// Floods as the stranger, on several threads, until told to end; then says how often it was done.
+fn while_flooded(
+    noded: &Noded,
+    flood: impl Fn(&Noded) -> usize + Sync,
+    body: impl FnOnce(),
+) -> usize {
+    let (is_over, n) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                as_user(STRANGER, || {
+                    while !is_over.load(Ordering::Relaxed) {
+                        n.fetch_add(flood(noded), Ordering::Relaxed);
+                    }
+                });
+            });
+        }
+        thread::sleep(Duration::from_millis(500));
+        body();
+        is_over.store(true, Ordering::Relaxed);
+    });
+    n.into_inner()
+}
+
+/// Root's hooks and another user's marks, each on a connection of its own, as they are.
+fn others_are_served(noded: &Noded) {
+    let (median, n_late) = times(40, || {
+        assert!(matches!(noded.tell(&Request::Ping {}), Reply::Pong { .. }));
+    });
+    assert!(median < HOOK / 2 && n_late <= 4, "root waits {median:?}, {n_late} of 40 too long");
+    noded.start_job(7, OWNER, "on");
+    let (median, n_late) = as_user(OWNER, || {
+        times(40, || {
+            let reply = Connection::open(&noded.socket()).ask(&Request::EpochStart { job_id: 7 });
+            assert!(matches!(reply, Reply::Text { .. }), "{reply:?}");
+        })
+    });
+    assert!(median < HOOK / 2 && n_late <= 4, "owners wait {median:?}, {n_late} of 40 too long");
+    noded.end_job(7, OWNER);
+}
+
+#[test]
+fn messages_without_end_hold_up_nobody_else() {
+    if !is_root() {
+        return;
+    }
+    let noded = Noded::start();
+    noded.start_job(1, STRANGER, "on");
+    let line = to_line(&Request::Status { job_id: 1 }).unwrap().repeat(100);
+    let start = Instant::now();
+    let flood = |noded: &Noded| {
+        let mut connection = Connection::open(&noded.socket());
+        let sent = connection.send(line.as_bytes()).is_ok();
+        let answered = (0..100).take_while(|_| connection.reply().is_some()).count();
+        if sent { answered } else { 0 }
+    };
+    let n = while_flooded(&noded, flood, || others_are_served(&noded));
+    // 2,000 at once, then 1,000 a second, whatever the machine could do; and no fewer than that.
+    let most = 2_000.0 + 1_000.0 * start.elapsed().as_secs_f64() + 500.0;
+    assert!((n as f64) < most, "{n} messages in {:?}", start.elapsed());
+    assert!(n > 100, "{n}");
+}
+
+#[test]
+fn connections_without_end_hold_up_nobody_else() {
+    if !is_root() {
+        return;
+    }
+    let noded = Noded::start();
+    let flood = |noded: &Noded| {
+        let connect = |_| std::os::unix::net::UnixStream::connect(noded.socket()).ok();
+        let all: Vec<_> = (0..100).filter_map(connect).collect();
+        all.len()
+    };
+    while_flooded(&noded, flood, || others_are_served(&noded));
+}
+
+#[test]
+fn lines_without_end_long_ones_and_readers_that_do_not_read_hold_up_nobody_else() {
+    if !is_root() {
+        return;
+    }
+    let noded = Noded::start();
+    noded.start_job(1, STRANGER, "on");
+    let rss = || {
+        let status = noded.proc("status");
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+        line.split_ascii_whitespace().next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = rss();
+    let endless = vec![b'x'; 256 * 1024];
+    let status = to_line(&Request::Status { job_id: 1 }).unwrap().repeat(500);
+    let flood = |noded: &Noded| {
+        let connection = Connection::open(&noded.socket());
+        let _ = connection.send(&endless);
+        let deaf = Connection::open(&noded.socket());
+        deaf.stream().set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+        // Answers are never read; what is sent is refused at some point.
+        for _ in 0..20 {
+            if deaf.send(status.as_bytes()).is_err() {
+                break;
+            }
+        }
+        1
+    };
+    while_flooded(&noded, flood, || others_are_served(&noded));
+    let after = rss();
+    // 64 connections, each with 64 KiB of lines and 256 KiB of answers at the most.
+    assert!(after < before + 64 * 1024, "{before} kB before, {after} kB after");
+}
+
+#[test]
+fn many_jobs_many_epochs_and_hostile_patterns_of_one_user_leave_memory_bounded() {
+    if !is_root() {
+        return;
+    }
+    let noded = Noded::start();
+    // Each of these compiles to far more than an expression may.
+    for job_id in 100..120 {
+        noded.start_job(
+            job_id,
+            STRANGER,
+            r"epoch_by:pattern,epoch_pattern:(((a{99}){99}){99})(\\pL)",
+        );
+    }
+    noded.start_job(1, STRANGER, "epochs:1000000000");
+    as_user(STRANGER, || {
+        let mut connection = Connection::open(&noded.socket());
+        let declare = Request::Declare { job_id: 1, option: "epochs:7".repeat(4_000) };
+        connection.ask(&declare);
+        for _ in 0..1_500 {
+            connection.ask(&Request::EpochStart { job_id: 1 });
+            connection.ask(&Request::EpochEnd { job_id: 1 });
+        }
+        let Reply::Status(status) = connection.ask(&Request::Status { job_id: 1 }) else {
+            panic!()
+        };
+        assert_eq!(status.epochs_done, 1_500);
+    });
+    let status = noded.proc("status");
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    let kb: u64 = line.split_ascii_whitespace().next().unwrap().parse().unwrap();
+    assert!(kb < 100 * 1024, "{kb} kB");
+}
