@@ -29,7 +29,7 @@ fn field<'a>(status: &'a str, name: &str) -> &'a str {
 /// Expects of a thread, or process, that it has no more than these capabilities.
 #[track_caller]
 fn assert_bare(status: &str, uid: u32, capabilities: u64) {
-    let ids = [uid.to_string(); 1].repeat(4).join("\t");
+    let ids = vec![uid.to_string(); 4].join("\t");
     assert_eq!(field(status, "Uid"), ids, "{status}");
     assert_ne!(field(status, "Gid").split('\t').next(), Some("0"), "{status}");
     assert_eq!(field(status, "Groups"), "", "{status}");
