@@ -33,7 +33,7 @@ impl Default for Setup {
 
 pub(crate) struct Noded {
     child: Child,
-    pub(crate) plant: PowerPlant,
+    _plant: PowerPlant,
     dir: TempDir,
 }
 
@@ -53,7 +53,7 @@ impl Noded {
         let plant = PowerPlant::start(&dir.path().join("plant"), spec).unwrap();
         write_config(dir.path(), &plant, setup.config);
         let child = command(dir.path(), setup).spawn().unwrap();
-        let noded = Self { child, plant, dir };
+        let noded = Self { child, _plant: plant, dir };
         noded.wait_until_it_listens();
         noded
     }
