@@ -1,7 +1,6 @@
 //! Start and end of jobs, steps and epochs.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use chrono::{DateTime, Local};
 use ct_core::job::{EpochError, Job, merge};
@@ -9,7 +8,6 @@ use ct_core::log::writer::{file_names, stem};
 use ct_core::option::{EpochBy, OptionSet, Settings};
 use ct_core::protocol::{JobFacts, OpenLogs, StepFacts};
 use ct_core::sample::Moment;
-use ct_core::sampler::now;
 use ct_core::slurm::{PatternValues, expand, expand_counts, expand_hostlist, job_cgroup};
 use ct_core::source::cgroup::read_cpu_time;
 use serde::{Deserialize, Serialize};

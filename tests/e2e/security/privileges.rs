@@ -71,6 +71,7 @@ fn where_the_site_lets_it_end_jobs_one_thread_keeps_cap_kill_and_no_more() {
     let noded = Noded::start_with(&Setup { config, ..Setup::default() });
     // linux/capability.h: CAP_KILL is 5.
     assert_bare(&noded.proc("status"), service_uid(), 1 << 5);
+    assert_eq!(field(&noded.proc("status"), "CapEff"), "0000000000000020");
     let with: Vec<_> = statuses_of_threads(noded.pid())
         .into_iter()
         .filter(|status| field(status, "CapEff") != "0000000000000000")
