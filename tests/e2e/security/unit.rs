@@ -7,7 +7,6 @@ use std::process::Command;
 const MOST_EXPOSED: f64 = 3.5;
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn the_unit_is_confined_as_the_document_says() {
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../slurm-conf/systemd/ct-noded.service");
     let args = ["--no-pager", "security", "--offline=yes"];
