@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -73,15 +74,18 @@ fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     Ok(socket.into())
 }
 
-/// ct-noded listens as root, and `ct-track run` as ourselves: what anybody else says is not printed
-/// in the job's output, and ends no job.
+/// ct-noded listens as root, or as the service user, whose directory it is, where it had to listen
+/// anew; `ct-track run` listens as ourselves. What anybody else says is not printed in the job's output,
+/// and ends no job.
 fn trust(stream: &UnixStream, socket: &Path) -> io::Result<()> {
     let listener = sockopt::socket_peercred(stream)?.uid.as_raw();
     let own = rustix::process::geteuid().as_raw();
-    if listener != 0 && listener != own {
+    let service = socket.parent().map(std::fs::metadata).transpose()?.map_or(0, |m| m.uid());
+    if ![0, own, service].contains(&listener) {
         let socket = socket.display();
-        let text =
-            format!("{socket} belongs to uid {listener}, expected root or uid {own}; not used");
+        let text = format!(
+            "{socket} belongs to uid {listener}, expected root, uid {own} or uid {service}; not used"
+        );
         return Err(io::Error::new(ErrorKind::PermissionDenied, text));
     }
     Ok(())
