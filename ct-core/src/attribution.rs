@@ -5,16 +5,18 @@
 //! `unallocated` sum to the meters exactly. Values in, values out.
 
 mod apportion;
+mod backlog;
 mod weights;
 
 pub use apportion::apportion;
+pub use backlog::Backlog;
 
 use std::time::Duration;
 
 use crate::config::Policy;
 use crate::energy::{ByComponent, Component};
 use crate::units::{Microjoules, Watts};
-use weights::{Weights, cpu_weights, gpu_weights};
+use weights::{DeviceWeights, Weights, cpu_weights, gpu_weights};
 
 /// A device in an interval.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,14 +25,14 @@ pub struct DeviceUse {
     pub component: Component,
     /// What it drew.
     pub energy: Microjoules,
-    /// What it drew before any of the jobs was there: nobody's.
-    pub nobodys: Microjoules,
     /// What it draws with no job, where known.
     pub idle: Option<Watts>,
     /// The package (socket) it belongs to; `None` where it serves the whole node.
     pub package: Option<u32>,
     /// The time in which it drew that: the interval, or longer where it did not answer before.
     pub duration: Duration,
+    /// Whose it was in that time, where it did not answer before the interval.
+    pub backlog: Option<Backlog>,
 }
 
 /// What one job held and did in an interval.
@@ -137,6 +139,8 @@ pub struct Split {
     pub system: Charge,
     /// What nobody held.
     pub unallocated: Charge,
+    /// The part of `unallocated` that was of jobs which had ended when a device answered again.
+    pub of_ended: Microjoules,
 }
 
 /// A GPU within this factor of its baseline does nothing.
@@ -145,6 +149,14 @@ const UNUSED_WITHIN: f64 = 1.05;
 impl Split {
     fn new(n_jobs: usize) -> Self {
         Self { jobs: vec![Charge::default(); n_jobs], ..Self::default() }
+    }
+
+    /// Takes a job's charge from it, as nobody knows whether it was still there: it is nobody's.
+    pub fn disown(&mut self, job: usize) {
+        let Some(charge) = self.jobs.get_mut(job).map(std::mem::take) else { return };
+        self.unallocated.energy += charge.energy;
+        self.unallocated.idle += charge.idle;
+        self.of_ended += charge.energy.total();
     }
 
     /// All of it: jobs, system and nobody.
@@ -182,29 +194,43 @@ pub fn split(situation: &Situation, policy: Policy) -> Split {
 fn split_in_order(situation: &Situation, policy: Policy) -> Split {
     let mut out = Split::new(situation.jobs.len());
     for (index, device) in situation.devices.iter().enumerate() {
-        *out.unallocated.energy.get_mut(device.component) += device.nobodys;
         if policy == Policy::Node && !out.jobs.is_empty() {
-            for job in &mut out.jobs {
-                *job.energy.get_mut(device.component) += device.energy;
-            }
+            charge_whole(&mut out, device, &situation.jobs);
             continue;
         }
-        let (allocated, active) = match device.component {
-            Component::Gpu => gpu_weights(&situation.jobs, index),
-            _ => cpu_weights(situation, device),
+        let DeviceWeights { held, used, .. } = match &device.backlog {
+            Some(backlog) => backlog.weights(situation),
+            None => weigh(situation, index),
         };
         let (idle, dynamic) = idle_and_dynamic(device, policy);
-        let by = if policy == Policy::Allocated { &allocated } else { &active };
-        charge(&mut out, device.component, idle, &allocated, true);
+        let by = if policy == Policy::Allocated { &held } else { &used };
+        charge(&mut out, device.component, idle, &held, true);
         charge(&mut out, device.component, dynamic, by, false);
         if device.component == Component::Gpu && is_unused(device) {
-            let shares = apportion(device.energy, &allocated.in_order());
+            let shares = apportion(device.energy, &held.in_order());
             for (job, share) in out.jobs.iter_mut().zip(shares) {
                 job.gpu_unused += share;
             }
         }
     }
     out
+}
+
+/// Who holds and uses a device in an interval.
+fn weigh(situation: &Situation, device: usize) -> DeviceWeights {
+    match situation.devices.get(device) {
+        Some(use_of) if use_of.component != Component::Gpu => cpu_weights(situation, use_of),
+        _ => gpu_weights(&situation.jobs, device),
+    }
+}
+
+/// To each job all of a device, of the time in which it was there.
+fn charge_whole(out: &mut Split, device: &DeviceUse, jobs: &[Holding]) {
+    for (charge, job) in out.jobs.iter_mut().zip(jobs) {
+        let presence = device.backlog.as_ref().map_or(1.0, |b| b.presence(job.job_id));
+        let parts = apportion(device.energy, &[presence, 1.0 - presence]);
+        *charge.energy.get_mut(device.component) += parts[0];
+    }
 }
 
 fn idle_and_dynamic(device: &DeviceUse, policy: Policy) -> (Microjoules, Microjoules) {
@@ -226,7 +252,13 @@ fn charge(out: &mut Split, component: Component, energy: Microjoules, by: &Weigh
     if energy == Microjoules::ZERO {
         return;
     }
-    let shares = apportion(energy, &by.in_order());
+    let mut shares = apportion(energy, &by.in_order());
+    // Jobs that ended come before the last, which is nobody's, and are nobody's.
+    let of_ended = shares.remove(out.jobs.len() + 1);
+    out.of_ended += of_ended;
+    if let Some(nobodys) = shares.last_mut() {
+        *nobodys += of_ended;
+    }
     let buckets = out.jobs.iter_mut().chain([&mut out.system, &mut out.unallocated]);
     for (bucket, share) in buckets.zip(shares) {
         *bucket.energy.get_mut(component) += share;

@@ -193,6 +193,12 @@ fn confirmed(
 }
 
 impl<'a> Machine<'a> {
+    /// Whether every GPU that slurmd lists is among the devices.
+    pub fn has_all_of_gres(self) -> bool {
+        let is_gpu = |file: &&DeviceFile| !matches!(file, DeviceFile::Capability(_));
+        self.gres.iter().flatten().filter(is_gpu).all(|file| self.by_file(*file).is_some())
+    }
+
     fn gpus(self) -> impl Iterator<Item = (usize, &'a Device)> {
         let is_gpu = |(_, d): &(usize, &Device)| d.component == Component::Gpu;
         self.devices.iter().enumerate().filter(is_gpu)

@@ -125,6 +125,9 @@ pub struct Job {
     pub step_epoch: Option<(String, u32)>,
     /// GPUs it holds.
     pub gpus: Vec<GpuShare>,
+    /// GPUs beside those on which it has had a process, with `devices_by_pid`.
+    #[serde(default)]
+    pub used_gpus: Vec<GpuShare>,
     /// Energy charged to it.
     pub energy: JobEnergy,
     /// What its other nodes have drawn.
@@ -139,6 +142,9 @@ pub struct Job {
     pub is_first_node: bool,
     /// Whether it has a batch step.
     pub has_batch_step: bool,
+    /// Whether it ran before it was first seen: not all that it was given is known.
+    #[serde(default)]
+    pub is_taken_up: bool,
     /// What is degraded or left out for this job alone.
     pub warnings: BTreeSet<String>,
     /// When its time limit ends it, where that is known.
@@ -190,6 +196,7 @@ impl Job {
             stepd_pids: BTreeSet::new(),
             step_epoch: None,
             gpus: Vec::new(),
+            used_gpus: Vec::new(),
             energy: JobEnergy::default(),
             others: Others::default(),
             prediction: None,
@@ -197,6 +204,7 @@ impl Job {
             stem: None,
             is_first_node: true,
             has_batch_step: false,
+            is_taken_up: false,
             warnings: BTreeSet::new(),
             limit_at: None,
             is_output_read: false,
@@ -345,6 +353,11 @@ impl Job {
             return share;
         }
         f64::from(self.facts.alloc_cpus.unwrap_or(0)) / f64::from(n_cpus.max(1))
+    }
+
+    /// GPUs it holds or has used.
+    pub fn all_gpus(&self) -> impl Iterator<Item = &GpuShare> {
+        self.gpus.iter().chain(&self.used_gpus)
     }
 
     /// Time since its start.

@@ -206,8 +206,12 @@ mod tests {
     #[test]
     fn lines_are_within_an_hour_and_name_what_each_job_was_charged() {
         let mut book = NodeBook::default();
-        let split =
-            Split { jobs: vec![cpu(6, 2), cpu(1, 1)], system: cpu(1, 0), unallocated: cpu(2, 1) };
+        let split = Split {
+            jobs: vec![cpu(6, 2), cpu(1, 1)],
+            system: cpu(1, 0),
+            unallocated: cpu(2, 1),
+            ..Split::default()
+        };
         let cpus = || [Component::Cpu].into_iter();
         let jobs = || [(7, 0), (3, 1)].into_iter();
         assert_eq!(book.add(&part("10:58:00", "10:59:00", 10), cpus(), &split, jobs(), true), None);

@@ -1,12 +1,15 @@
 //! Reads all meters at one instant and differences them.
 //!
-//! Owns the sources. `choice` says which there are, `health` what a reading is worth, `rest` what a
-//! meter of the whole node adds. A device that does not answer contributes nothing to this interval
+//! Owns the sources. `choice` says which there are, `search` finds those that may keep us waiting,
+//! `health` says what a reading is worth, `rest` what a meter of the whole node adds. A device that does not answer contributes nothing to this interval
 //! and is booked at its next answer, as its counter went on; what counts only while we run is lost.
 
 mod choice;
 mod health;
 mod rest;
+mod search;
+
+pub use choice::RootMeters;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,8 +23,10 @@ use crate::energy::Component;
 use crate::sample::{CpuBusy, DeviceEnergy, Interval, Moment};
 use crate::source::procfs::{StatFile, read_node_cpu};
 use crate::source::{Device, GpuProcess, Partition, ReadError, Source};
+use choice::{Choice, Chosen};
 use health::{Reading, Step, Track, longest_gap, timestamp};
-use rest::Rest;
+use rest::{KeptRest, Rest};
+use search::{Answer, GpuPlaces, Searches};
 
 /// The instant now.
 pub fn now() -> Moment {
@@ -41,10 +46,9 @@ pub struct LastSample {
     pub at: Moment,
     /// Raw counters that go on without us, by device id.
     pub counters: BTreeMap<String, u64>,
-    /// Microjoules that a meter of the whole node counted and that are not booked as `rest` yet;
-    /// negative where its parts are ahead of it.
+    /// What a meter of the whole node counted and was not booked yet.
     #[serde(default)]
-    pub rest_balance_uj: i64,
+    pub rest: KeptRest,
     /// Instants of counters that were read before the last sample and not at it, by device id.
     #[serde(default)]
     pub read_at: BTreeMap<String, Moment>,
@@ -64,6 +68,13 @@ pub struct Sampler {
     last: Option<Last>,
     n_cpus: u32,
     problems: BTreeSet<String>,
+    /// What searches for meters had to say, by their names.
+    said: BTreeMap<&'static str, Vec<String>>,
+    searches: Searches,
+    /// Where GPUs are looked for, and when they were last.
+    places: Option<(GpuPlaces, Moment)>,
+    /// How often meters were found since the start.
+    n_found: u64,
     failures: Vec<String>,
     /// Since when, and why, the CPU time of the node is not known.
     busy_outage: Option<(Moment, String)>,
@@ -89,6 +100,10 @@ impl Sampler {
             last: None,
             n_cpus: read_node_cpu(procfs).map_or(1, |c| c.n_cpus.max(1)),
             problems: BTreeSet::new(),
+            said: BTreeMap::new(),
+            searches: Searches::default(),
+            places: None,
+            n_found: 0,
             failures: Vec::new(),
             busy_outage: None,
         }
@@ -96,9 +111,26 @@ impl Sampler {
 
     /// Discovers and opens every meter of this node; needs root for RAPL, perf events and the BMC.
     pub fn open(config: &Config) -> Self {
-        let chosen = choice::choose(config, since_boot);
+        Self::open_beside(RootMeters::open(config), config)
+    }
+
+    /// Discovers and opens every meter beside those that root has opened. Drivers that do not answer
+    /// in time are left to themselves, and taken when they do.
+    pub fn open_beside(root: RootMeters, config: &Config) -> Self {
+        let places = GpuPlaces {
+            sysfs: config.path.sysfs.clone(),
+            nvml_library: config.node.nvml_library.clone(),
+        };
+        let at = now();
+        let Choice { chosen, searches, said } =
+            choice::choose(config, root, &places, at, since_boot);
         let mut sampler = Self::new(chosen.sources, &config.path.procfs);
         sampler.problems.extend(chosen.problems);
+        sampler.searches = searches;
+        sampler.places = Some((places, at));
+        for (name, problems) in said {
+            sampler.said.entry(name).or_default().extend(problems);
+        }
         // On a node with many CPUs the kernel takes a millisecond to tell their time.
         if matches!(config.attribution.policy, Policy::Allocated | Policy::Node) {
             sampler.stat = None;
@@ -116,9 +148,57 @@ impl Sampler {
         self.n_cpus
     }
 
-    /// What is degraded on this node for good.
-    pub fn problems(&self) -> &BTreeSet<String> {
-        &self.problems
+    /// What is degraded on this node, until more meters are found.
+    pub fn problems(&self) -> BTreeSet<String> {
+        self.problems.iter().chain(self.said.values().flatten()).cloned().collect()
+    }
+
+    /// How often meters were found since the start: then [`Sampler::devices`] are more than before.
+    pub fn n_found(&self) -> u64 {
+        self.n_found
+    }
+
+    /// Whether meters of GPUs, or of the node, are still looked for and did not answer in time.
+    pub fn is_searching(&self) -> bool {
+        self.searches.late().next().is_some()
+    }
+
+    /// Whether GPUs were not looked for in this time.
+    pub fn may_look_for_gpus(&self, pause: Duration) -> bool {
+        self.places.as_ref().is_some_and(|(_, last)| now().since(last) >= pause)
+    }
+
+    /// Looks for GPUs again, on threads: one is missing. What is found is there with a later sample.
+    pub fn look_for_gpus(&mut self) {
+        let Some((places, last)) = &mut self.places else { return };
+        *last = now();
+        places.search(&mut self.searches, *last);
+    }
+
+    /// Takes meters that answered late, or whose driver came after the start.
+    fn take_found(&mut self) {
+        if self.searches.is_empty() {
+            return;
+        }
+        let answers = self.searches.take_found(&now());
+        for Answer { name, mut found, outage } in answers {
+            self.failures.extend(outage);
+            self.said.insert(name, std::mem::take(&mut found.problems));
+            self.add(found);
+        }
+    }
+
+    fn add(&mut self, found: Chosen) {
+        let sources = found.new_beside(&self.devices);
+        for source in sources {
+            for device in source.devices() {
+                log::info!("{} ({}): found", device.name, device.id);
+                self.devices.push(device.clone());
+                self.tracks.push(Track::default());
+            }
+            self.sources.push(source);
+            self.n_found += 1;
+        }
     }
 
     /// Outages that ended with the last sample: of what device, from when to when, what is lost.
@@ -132,7 +212,8 @@ impl Sampler {
             format!("{reason}; the system's CPU time is not known since {}", timestamp(since))
         });
         let of = |(track, device): (&Track, &Device)| track.outage(device);
-        self.tracks.iter().zip(&self.devices).filter_map(of).chain(busy)
+        let searches = self.searches.late().filter_map(search::Search::outage);
+        self.tracks.iter().zip(&self.devices).filter_map(of).chain(busy).chain(searches)
     }
 
     /// When the last sample was taken.
@@ -159,6 +240,7 @@ impl Sampler {
     /// Samples now; the interval since the last sample, if there was one.
     pub fn sample(&mut self) -> Option<Interval> {
         self.failures.clear();
+        self.take_found();
         let readings = self.read();
         // Time is taken after the counters: a slow meter's wait belongs to the interval it ends.
         let at = now();
@@ -247,8 +329,8 @@ impl Sampler {
                 read_at.insert(device.id.clone(), reading.at);
             }
         }
-        let (rest_balance_uj, busy) = (self.rest.balance_uj(), last.busy.clone());
-        Some(LastSample { at: last.at, counters, rest_balance_uj, read_at, busy })
+        let (rest, busy) = (self.rest.kept(), last.busy.clone());
+        Some(LastSample { at: last.at, counters, rest, read_at, busy })
     }
 
     /// Takes up the last sample of an earlier life, of the same boot: the next interval is the gap.
@@ -258,7 +340,7 @@ impl Sampler {
             let at = earlier.read_at.get(&device.id).copied().unwrap_or(earlier.at);
             track.resume(count.map(|count| Reading { count: *count, at }));
         }
-        self.rest.resume(earlier.rest_balance_uj);
+        self.rest.resume(&earlier.rest);
         self.last = Some(Last { at: earlier.at, busy: earlier.busy.clone() });
     }
 }

@@ -289,7 +289,7 @@ fn status(job: &Job, station: &Station) -> JobStatus {
         prediction: job.outlook(context).map(rounded),
         budget: job.budget().cloned(),
         waits_s: job.waits_since().map(|since| now().since(&since).as_secs_f64()),
-        gpus: job.gpus.clone(),
+        gpus: job.all_gpus().cloned().collect(),
         intensity: pricing.used,
         method: job.shown_methods(context),
         warnings: job.all_warnings(context).into_iter().collect(),

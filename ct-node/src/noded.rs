@@ -16,5 +16,6 @@ mod slurmctld;
 mod startup;
 mod state;
 mod time_limit;
+mod unseen;
 
 pub use cli::{command, main};

@@ -15,7 +15,7 @@ mod lifecycle;
 
 pub use baseline::Baselines;
 pub use charging::{Books, ClusterName};
-pub use gpus::GresList;
+pub use gpus::{Ask, GresList};
 pub use lifecycle::{Ended, is_alive, is_slurmstepd};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +65,8 @@ pub struct Station {
     series: Option<SeriesWatch>,
     sampler: Sampler,
     jobs: BTreeMap<u32, Job>,
+    /// Those of an earlier life whose processes are gone, in the gap that nobody knows their end in.
+    gone: BTreeSet<u32>,
     ended: Vec<Ended>,
     activities: Activities,
     baselines: Baselines,
@@ -77,6 +79,8 @@ pub struct Station {
     problems: BTreeSet<String>,
     other_nodes: Option<OtherNodes>,
     last_runs: BTreeMap<u32, u32>,
+    /// Jobs that run here and that no hook has told of.
+    unseen: BTreeSet<u32>,
     gpus: gpus::Gpus,
     /// Whether it is a command's own, without Slurm.
     is_local: bool,
@@ -87,7 +91,7 @@ impl Station {
     /// A node with these meters, sampled once.
     pub fn new(config: Config, node: String, mut sampler: Sampler) -> Self {
         sampler.sample();
-        let mut problems = sampler.problems().clone();
+        let mut problems = sampler.problems();
         let baselines = Baselines::default();
         problems.extend(standing_problems(&config, &sampler, &baselines));
         Self {
@@ -104,10 +108,12 @@ impl Station {
             node,
             sampler,
             jobs: BTreeMap::new(),
+            gone: BTreeSet::new(),
             ended: Vec::new(),
             problems,
             other_nodes: None,
             last_runs: BTreeMap::new(),
+            unseen: BTreeSet::new(),
             gpus: gpus::Gpus::default(),
             is_local: false,
             shown: Paces::new(FRESH),
@@ -185,16 +191,29 @@ impl Station {
     /// Samples, charges the jobs, and says when that was.
     pub fn sample(&mut self) -> Moment {
         self.refresh_series();
-        if let Some(interval) = self.sampler.sample() {
+        let n_found = self.sampler.n_found();
+        let interval = self.sampler.sample();
+        if self.sampler.n_found() != n_found {
+            self.take_new_meters();
+        }
+        if let Some(interval) = interval {
             self.refresh_gpus();
             self.charge(&interval);
+            self.gone.clear();
         }
         for job in self.jobs.values_mut() {
             let room = MOST_WARNINGS.saturating_sub(job.warnings.len());
             job.warnings.extend(self.sampler.failures().iter().take(room).cloned());
         }
         self.check_budgets();
+        self.look_for_missing_gpus();
         self.sampler.last_at().unwrap_or_else(now)
+    }
+
+    /// Meters were found that answered late, or whose driver came after the start.
+    fn take_new_meters(&mut self) {
+        self.find_problems();
+        self.find_new_gpus();
     }
 
     /// Samples where the last sample is older than this.
@@ -243,7 +262,7 @@ impl Station {
     }
 
     fn find_problems(&mut self) {
-        self.problems = self.sampler.problems().clone();
+        self.problems = self.sampler.problems();
         self.problems.extend(standing_problems(&self.config, &self.sampler, &self.baselines));
         if self.factors.is_guessed {
             self.problems.remove(DEFAULT_INTENSITY);

@@ -12,10 +12,10 @@ fn device(component: Component, joules: u64, idle: Option<f64>) -> DeviceUse {
     DeviceUse {
         component,
         energy: uj(joules),
-        nobodys: Microjoules::ZERO,
         idle: idle.map(Watts::new),
         package: None,
         duration: S,
+        backlog: None,
     }
 }
 
@@ -166,18 +166,58 @@ fn a_suspended_job_keeps_its_idle_share_and_nothing_else() {
     assert_eq!(split.jobs[1].energy.cpu, uj(80));
 }
 
-#[test]
-fn what_was_drawn_before_the_jobs_came_is_nobodys() {
-    let mut silent = device(Component::Cpu, 10, None);
-    silent.nobodys = uj(90);
-    let situation = Situation {
-        devices: vec![silent],
-        jobs: vec![job(1.0, Some(1.0))],
+/// A package that did not answer for 10 s, in which job 1 with half of it was there until the last
+/// second, job 2 with the other half all the time, and job 3 came when job 1 had left.
+fn outage(policy: Policy) -> Split {
+    let mut silent = device(Component::Cpu, 1000, Some(40.0));
+    silent.duration = 10 * S;
+    let job = |job_id, cpu_s| Holding { job_id, ..job(0.5, Some(cpu_s)) };
+    let of = |jobs: &[Holding], system_s| Situation {
+        devices: vec![device(Component::Cpu, 0, Some(40.0))],
+        jobs: jobs.to_vec(),
+        system_cpu_time: Some(Duration::from_secs(system_s)),
         ..Situation::default()
     };
-    let split = split(&situation, Policy::Hybrid);
-    assert_eq!(split.jobs[0].energy.cpu, uj(10));
-    assert_eq!(split.unallocated.energy.cpu, uj(90));
+    let mut backlog = Backlog::default();
+    backlog.add(&of(&[job(1, 14.0), job(2, 2.0)], 2), 0, 9 * S);
+    backlog.end(1);
+    let last = of(&[job(2, 1.0), job(3, 1.0)], 0);
+    backlog.add(&last, 0, S);
+    silent.backlog = Some(backlog);
+    split(&Situation { devices: vec![silent], ..last }, policy)
+}
+
+#[test]
+fn what_a_silent_device_drew_is_split_as_it_was_held_and_used_and_the_ended_jobs_part_is_nobodys() {
+    // 400 J idle: job 1 held 4.5 of 10 s, job 2 held 5, job 3 held 0.5. 600 J dynamic over 20 s of
+    // CPU time: 14, 3, 1, and 2 of the system.
+    let split = outage(Policy::Hybrid);
+    assert_eq!(split.jobs[0].energy.cpu, uj(200 + 90));
+    assert_eq!(split.jobs[0].idle.cpu, uj(200));
+    assert_eq!(split.jobs[1].energy.cpu, uj(20 + 30));
+    assert_eq!(split.system.energy.cpu, uj(60));
+    assert_eq!((split.unallocated.energy.cpu, split.of_ended), (uj(180 + 420), uj(180 + 420)));
+    assert_eq!(split.total().energy.cpu, uj(1000));
+    let by_hold = outage(Policy::Allocated);
+    assert_eq!((by_hold.jobs[0].energy.cpu, by_hold.of_ended), (uj(500), uj(450)));
+    // With policy node each has the whole of the time in which it was there.
+    let whole = outage(Policy::Node).jobs;
+    assert_eq!((whole[0].energy.cpu, whole[1].energy.cpu), (uj(1000), uj(100)));
+}
+
+#[test]
+fn what_is_taken_from_a_job_is_nobodys() {
+    let situation = Situation {
+        devices: vec![device(Component::Cpu, 10, Some(4.0))],
+        jobs: vec![job(0.5, Some(1.0)), job(0.5, Some(2.0))],
+        ..Situation::default()
+    };
+    let mut split = split(&situation, Policy::Hybrid);
+    split.disown(0);
+    // 2 J idle and a third of 6 J.
+    assert_eq!((split.unallocated.energy.cpu, split.unallocated.idle.cpu), (uj(4), uj(2)));
+    assert_eq!((split.jobs[0], split.of_ended), (Charge::default(), uj(4)));
+    assert_eq!(split.total().energy.cpu, uj(10));
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl Job {
             end_reason,
             alloc_cpus: facts.alloc_cpus.unwrap_or(0),
             alloc_mem_mb: facts.alloc_mem_mb,
-            gpus: self.gpus.clone(),
+            gpus: self.all_gpus().cloned().collect(),
             energy_j: energy,
             idle_j: self.energy.idle(),
             gpu_unused_j: self.gpu_unused,
@@ -92,7 +92,7 @@ impl Job {
     pub fn methods(&self, context: Context<'_>) -> BTreeMap<String, String> {
         let mut out: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for device in context.devices {
-            let is_held = self.gpus.iter().any(|g| g.uuid == device.id);
+            let is_held = self.all_gpus().any(|g| g.uuid == device.id);
             if device.component != Component::Gpu || is_held {
                 let name = device.component.as_str().to_owned();
                 out.entry(name).or_default().insert(&device.method);

@@ -52,8 +52,8 @@ impl Job {
         let mut out = Vec::new();
         if let Some(gpu) = self.simulated_gpu() {
             out.push(("gpu", vec![gpu.name.clone()]));
-        } else if chosen.gpu && !self.gpus.is_empty() {
-            out.push(("gpu", self.gpus.iter().map(|g| g.name.clone()).collect()));
+        } else if chosen.gpu && self.all_gpus().next().is_some() {
+            out.push(("gpu", self.all_gpus().map(|g| g.name.clone()).collect()));
         }
         let is_cpu = |c: Component| c != Component::Gpu;
         let cpu: Vec<String> = context

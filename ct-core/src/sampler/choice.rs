@@ -4,16 +4,20 @@
 //! powercap, perf, Cray's counters, hwmon and the model that can be opened; for GPUs their drivers,
 //! else Cray's counters; for the node Cray's counter, the modules' hwmon, the BMC.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
+use super::search::{Answer, GpuPlaces, Search, Searches, Tell, without_known};
 use crate::config::Config;
 use crate::energy::Component;
+use crate::sample::Moment;
 use crate::source::cpu_model::{CpuModel, CpuModelSource};
 use crate::source::procfs::{read_node_cpu, read_topology};
 use crate::source::worker::{PATIENCE, Worker};
-use crate::source::{ReadError, Source, drm, hwmon, ipmi, perf, pm_counters, rapl};
+use crate::source::{Device, ReadError, Source, drm, hwmon, ipmi, perf, pm_counters, rapl};
 
-/// The meters to read.
+/// Meters to read.
 #[derive(Default)]
 pub(super) struct Chosen {
     pub(super) sources: Vec<Box<dyn Source>>,
@@ -21,26 +25,122 @@ pub(super) struct Chosen {
     pub(super) problems: Vec<String>,
 }
 
-/// Looks for meters and opens them; `clock` is a monotonic one.
-pub(super) fn choose(config: &Config, clock: fn() -> Duration) -> Chosen {
-    let mut chosen = Chosen::default();
-    let unopened = chosen.add_rapl(config);
-    chosen.add_perf(config, &unopened);
-    #[cfg(feature = "nvml")]
-    chosen.add_nvml(config);
-    chosen.add_drm(config);
-    chosen.add_pm_counters(config);
-    chosen.add_hwmon(config);
-    chosen.add_bmc(config);
-    if !chosen.has(Component::Cpu) {
-        chosen.add_cpu_model(config, clock);
+/// What only root opens, and keeps when it is root no more. None of it hangs.
+pub struct RootMeters {
+    chosen: Chosen,
+    bmc: Result<Option<ipmi::Bmc>, ReadError>,
+}
+
+impl RootMeters {
+    /// Opens RAPL, perf events and the device of the BMC.
+    pub fn open(config: &Config) -> Self {
+        let mut chosen = Chosen::default();
+        let unopened = chosen.add_rapl(config);
+        chosen.add_perf(config, &unopened);
+        let bmc = match ipmi::discover(&config.path.sysfs) {
+            Some(path) => ipmi::open(&path),
+            None => Ok(None),
+        };
+        Self { chosen, bmc }
     }
-    chosen
+}
+
+/// All meters, and searches that have not answered in time.
+pub(super) struct Choice {
+    pub(super) chosen: Chosen,
+    pub(super) searches: Searches,
+    /// What the searches had to say, by their names.
+    pub(super) said: Vec<(&'static str, Vec<String>)>,
+}
+
+/// Looks for all other meters; `clock` is a monotonic one.
+pub(super) fn choose(
+    config: &Config,
+    root: RootMeters,
+    places: &GpuPlaces,
+    since: Moment,
+    clock: fn() -> Duration,
+) -> Choice {
+    let mut searches = Searches::default();
+    places.search(&mut searches, since);
+    let mut choice = Choice { chosen: root.chosen, searches, said: Vec::new() };
+    choice.wait();
+    // Cray's counters of accelerators stand in where no driver counts them, not where it is late.
+    let mut taken = choice.chosen.components();
+    taken.extend(choice.searches.late().next().map(|_| Component::Gpu));
+    let (sysfs, bmc) = (config.path.sysfs.clone(), root.bmc);
+    let node = Search::start("the node's meter", since, move |tell: Tell<'_>| {
+        search_node(&sysfs, taken, bmc, tell);
+    });
+    choice.searches.push(node);
+    choice.wait();
+    if !choice.chosen.components().contains(&Component::Cpu) {
+        choice.chosen.add_cpu_model(config, clock);
+    }
+    choice
+}
+
+impl Choice {
+    fn wait(&mut self) {
+        for Answer { name, found, .. } in self.searches.wait() {
+            self.said.push((name, found.problems));
+            self.chosen.sources.extend(found.sources);
+        }
+    }
+}
+
+/// Looks for Cray's counters, the modules' hwmon and the BMC, in this order, for the components that
+/// nobody counts yet; what is found is told before the next may hang.
+fn search_node(
+    sysfs: &Path,
+    mut taken: BTreeSet<Component>,
+    bmc: Result<Option<ipmi::Bmc>, ReadError>,
+    tell: Tell<'_>,
+) {
+    let mut tell = |found: Chosen| {
+        let components = found.components();
+        tell(found);
+        components
+    };
+    taken.extend(tell(Chosen::pm_counters(sysfs, &taken)));
+    taken.extend(tell(Chosen::hwmon(sysfs, &taken)));
+    if !taken.contains(&Component::Rest) {
+        tell(Chosen::bmc(bmc));
+    }
 }
 
 impl Chosen {
+    /// Takes what another has.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.sources.extend(other.sources);
+        self.problems.extend(other.problems);
+    }
+
+    /// Takes what counts nothing that is counted already.
+    pub(super) fn new_beside(self, known: &[Device]) -> Vec<Box<dyn Source>> {
+        let mut known = known.to_vec();
+        let mut sources = Vec::new();
+        for source in self.sources {
+            if let Some(source) = without_known(source, &known) {
+                known.extend(
+                    source.devices().iter().filter(|d| d.component == Component::Gpu).cloned(),
+                );
+                sources.push(source);
+            }
+        }
+        sources
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sources.is_empty() && self.problems.is_empty()
+    }
+
+    pub(super) fn components(&self) -> BTreeSet<Component> {
+        self.sources.iter().flat_map(|s| s.devices()).map(|d| d.component).collect()
+    }
+
     fn has(&self, component: Component) -> bool {
-        self.sources.iter().any(|s| s.devices().iter().any(|d| d.component == component))
+        self.components().contains(&component)
     }
 
     fn note(&mut self, problems: &[ReadError]) {
@@ -85,62 +185,68 @@ impl Chosen {
     }
 
     #[cfg(feature = "nvml")]
-    fn add_nvml(&mut self, config: &Config) {
-        let found = crate::source::nvml::discover(config.node.nvml_library.as_deref());
-        self.problems.extend(found.problems.iter().map(|p| format!("not measured: {p}")));
+    pub(super) fn nvml(library: Option<&Path>) -> Self {
+        let mut chosen = Self::default();
+        let found = crate::source::nvml::discover(library);
+        chosen.problems.extend(found.problems.iter().map(|p| format!("not measured: {p}")));
         // Partitions and processes of all GPUs are asked here, of those by power, too.
         if let Some(gpus) = found.gpus.filter(|g| g.has_gpus()) {
-            self.add_threaded("nvml", gpus);
+            chosen.add_threaded("nvml", gpus);
         }
         // It has a thread of its own already, and reading it asks no driver.
-        self.sources.extend(found.powered.map(|p| Box::new(p) as Box<dyn Source>));
+        chosen.sources.extend(found.powered.map(|p| Box::new(p) as Box<dyn Source>));
+        chosen
     }
 
-    fn add_drm(&mut self, config: &Config) {
-        let opened = drm::open(&drm::discover(&config.path.sysfs));
-        self.note(&opened.problems);
+    pub(super) fn drm(sysfs: &Path) -> Self {
+        let mut chosen = Self::default();
+        let opened = drm::open(&drm::discover(sysfs));
+        chosen.note(&opened.problems);
         // A GPU that is being reset keeps who reads its counter waiting.
         if !opened.counted.devices().is_empty() {
-            self.add_threaded("drm", opened.counted);
+            chosen.add_threaded("drm", opened.counted);
         }
-        self.sources.extend(opened.powered.map(|p| Box::new(p) as Box<dyn Source>));
+        chosen.sources.extend(opened.powered.map(|p| Box::new(p) as Box<dyn Source>));
+        chosen
     }
 
-    fn add_pm_counters(&mut self, config: &Config) {
-        let mut found = pm_counters::discover(&config.path.sysfs);
-        found.retain(|counter| !self.has(counter.component()));
-        let (source, unopened) = pm_counters::PmCounters::open(&config.path.sysfs, &found);
-        self.note(&unopened);
+    fn pm_counters(sysfs: &Path, taken: &BTreeSet<Component>) -> Self {
+        let mut chosen = Self::default();
+        let mut found = pm_counters::discover(sysfs);
+        found.retain(|counter| !taken.contains(&counter.component()));
+        let (source, unopened) = pm_counters::PmCounters::open(sysfs, &found);
+        chosen.note(&unopened);
         if !source.devices().is_empty() {
-            self.add_threaded("pm_counters", source);
+            chosen.add_threaded("pm_counters", source);
         }
+        chosen
     }
 
-    fn add_hwmon(&mut self, config: &Config) {
-        let found = hwmon::discover(&config.path.sysfs);
-        self.note(&found.problems);
+    fn hwmon(sysfs: &Path, taken: &BTreeSet<Component>) -> Self {
+        let mut chosen = Self::default();
+        let found = hwmon::discover(sysfs);
+        chosen.note(&found.problems);
         let mut opened = Vec::new();
-        if !self.has(Component::Cpu) {
+        if !taken.contains(&Component::Cpu) {
             opened.push(hwmon::open_cpus(&found.cpus));
         }
-        if !self.has(Component::Rest) {
+        if !taken.contains(&Component::Rest) {
             opened.push(hwmon::open_node(&found.modules));
         }
         for (source, unopened) in opened {
-            self.note(&unopened);
-            self.sources.extend(source.map(|s| Box::new(s) as Box<dyn Source>));
+            chosen.note(&unopened);
+            chosen.sources.extend(source.map(|s| Box::new(s) as Box<dyn Source>));
         }
+        chosen
     }
 
-    fn add_bmc(&mut self, config: &Config) {
-        if self.has(Component::Rest) {
-            return;
+    fn bmc(bmc: Result<Option<ipmi::Bmc>, ReadError>) -> Self {
+        let mut chosen = Self::default();
+        match bmc.and_then(|bmc| bmc.map_or(Ok(None), ipmi::Bmc::start)) {
+            Ok(source) => chosen.sources.extend(source.map(|s| Box::new(s) as Box<dyn Source>)),
+            Err(problem) => chosen.problems.push(format!("no meter of the node: {problem}")),
         }
-        let Some(path) = ipmi::discover(&config.path.sysfs) else { return };
-        match ipmi::open(&path) {
-            Ok(source) => self.sources.extend(source.map(|s| Box::new(s) as Box<dyn Source>)),
-            Err(problem) => self.problems.push(format!("no meter of the node: {problem}")),
-        }
+        chosen
     }
 
     fn add_cpu_model(&mut self, config: &Config, clock: fn() -> Duration) {

@@ -4,9 +4,20 @@
 //! is the slowest, so over a short interval the parts may seem to have drawn more than the whole:
 //! what would be negative is taken off the next intervals, and the sum over many is exact.
 
+use serde::{Deserialize, Serialize};
+
 use super::health::Step;
 use crate::sample::{DeviceEnergy, Moment};
 use crate::units::Microjoules;
+
+/// The same as it is kept across a restart of the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeptRest {
+    balance_uj: i64,
+    is_void: bool,
+    told: Option<Moment>,
+}
 
 /// What the node's meter counted and was not yet told.
 #[derive(Debug, Default)]
@@ -20,14 +31,16 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// Goes on with the balance of an earlier life.
-    pub(super) fn resume(&mut self, balance_uj: i64) {
-        *self = Self { balance_uj: balance_uj.into(), ..Self::default() };
+    /// Goes on where an earlier life ended.
+    pub(super) fn resume(&mut self, kept: &KeptRest) {
+        let KeptRest { balance_uj, is_void, told } = *kept;
+        *self = Self { balance_uj: balance_uj.into(), is_void, told };
     }
 
     /// What is to be kept for the next life.
-    pub(super) fn balance_uj(&self) -> i64 {
-        i64::try_from(self.balance_uj).unwrap_or_default()
+    pub(super) fn kept(&self) -> KeptRest {
+        let balance_uj = i64::try_from(self.balance_uj).unwrap_or_default();
+        KeptRest { balance_uj, is_void: self.is_void, told: self.told }
     }
 
     /// The rest of an interval, known once the node and all its parts answered; until then it is
@@ -140,12 +153,42 @@ mod tests {
         let mut rest = Rest::default();
         rest.advance(&step(Some(400)), &[step(Some(500))], at(0), at(1));
         let mut next = Rest::default();
-        next.resume(rest.balance_uj());
+        next.resume(&rest.kept());
         let drawn = next.advance(&step(Some(700)), &[step(Some(500))], at(1), at(2));
         assert_eq!(drawn.energy.as_u64(), 100);
     }
 
+    /// A rest that goes on from a kept one, as serde writes it.
+    fn of_the_next_life(rest: &Rest) -> Rest {
+        let json = serde_json::to_string(&rest.kept()).unwrap();
+        let mut next = Rest::default();
+        next.resume(&serde_json::from_str(&json).unwrap());
+        next
+    }
+
+    #[test]
+    fn a_restart_in_an_outage_keeps_when_the_rest_was_told_and_that_it_is_void() {
+        let mut rest = Rest::default();
+        rest.advance(&step(Some(500)), &[step(Some(450))], at(0), at(1));
+        rest.advance(&step(None), &[step(Some(450))], at(1), at(2));
+        let mut next = of_the_next_life(&rest);
+        let drawn = next.advance(&step(Some(1500)), &[step(Some(450))], at(4), at(5));
+        // Of the four seconds since it was told: 1500 of the node, 900 of the part.
+        assert_eq!((drawn.energy.as_u64(), drawn.span.as_secs()), (600, 4));
+        let lost = Step { is_lost: true, ..step(Some(200)) };
+        next.advance(&step(None), &[lost], at(5), at(6));
+        let mut last = of_the_next_life(&next);
+        let drawn = last.advance(&step(Some(1500)), &[step(Some(450))], at(6), at(7));
+        assert_eq!((drawn.energy.as_u64(), drawn.answered), (0, false));
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 10_000,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
         #[test]
         fn parts_and_rest_sum_to_the_node(
             intervals in proptest::collection::vec(

@@ -94,18 +94,17 @@ pub fn discover(sysfs: &Path) -> Option<PathBuf> {
     Some(Path::new("/dev").join(first.file_name()?))
 }
 
-/// Opens the BMC's device and integrates its power; `None` where it has no power reading.
+/// Opens the BMC's device, which is root's, and asks it nothing yet; `None` where it is not there.
 ///
 /// # Errors
 ///
-/// [`ReadError`] where it cannot be opened, does not answer or refuses.
-pub fn open(path: &Path) -> Result<Option<Integrator>, ReadError> {
-    let ipmi = match Ipmi::open(path) {
-        Ok(ipmi) => ipmi,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(ReadError::Open { path: path.to_owned(), source }),
-    };
-    open_with(Box::new(Bmc(ipmi)), path)
+/// [`ReadError::Open`] where it cannot be opened.
+pub fn open(path: &Path) -> Result<Option<Bmc>, ReadError> {
+    match Ipmi::open(path) {
+        Ok(ipmi) => Ok(Some(Bmc { ipmi, path: path.to_owned() })),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ReadError::Open { path: path.to_owned(), source }),
+    }
 }
 
 /// Who answers the request.
@@ -113,15 +112,31 @@ trait Answer: Send {
     fn ask(&mut self) -> io::Result<Vec<u8>>;
 }
 
-struct Bmc(Ipmi);
+/// A BMC whose device is open.
+pub struct Bmc {
+    ipmi: Ipmi,
+    path: PathBuf,
+}
 
-impl Answer for Bmc {
-    fn ask(&mut self) -> io::Result<Vec<u8>> {
-        self.0.ask(GET_POWER_READING, PATIENCE)
+impl Bmc {
+    /// Asks for its power and integrates it; `None` where it has no power reading.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] where it does not answer or refuses.
+    pub fn start(self) -> Result<Option<Integrator>, ReadError> {
+        let path = self.path.clone();
+        integrate(Box::new(self), &path)
     }
 }
 
-fn open_with(mut bmc: Box<dyn Answer>, path: &Path) -> Result<Option<Integrator>, ReadError> {
+impl Answer for Bmc {
+    fn ask(&mut self) -> io::Result<Vec<u8>> {
+        self.ipmi.ask(GET_POWER_READING, PATIENCE)
+    }
+}
+
+fn integrate(mut bmc: Box<dyn Answer>, path: &Path) -> Result<Option<Integrator>, ReadError> {
     let path = path.to_owned();
     match bmc.ask().map(|answer| decode(&answer)) {
         // Most BMCs of workstations.
@@ -182,7 +197,7 @@ mod tests {
     }
 
     fn opened(answers: Vec<io::Result<Vec<u8>>>) -> Result<Option<Integrator>, ReadError> {
-        open_with(Box::new(Scripted(answers)), Path::new("/dev/ipmi0"))
+        integrate(Box::new(Scripted(answers)), Path::new("/dev/ipmi0"))
     }
 
     #[test]

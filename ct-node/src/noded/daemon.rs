@@ -17,6 +17,7 @@ use super::run_dir::RunDir;
 use super::startup::Started;
 use super::state::StateDir;
 use super::time_limit::TimeLimits;
+use super::unseen::Unseen;
 use crate::dispatch::{Desk, Peer, take_epochs};
 use crate::ending::Endings;
 use crate::log_files::LogFiles;
@@ -40,6 +41,7 @@ struct Daemon {
     outputs: Outputs,
     endings: Endings,
     time_limits: TimeLimits,
+    unseen: Unseen,
     state: StateDir,
     closing: Closing,
     live: Live,
@@ -64,6 +66,7 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
     state.restore(&mut station);
     let outputs = Outputs::waking(wake_end.try_clone()?);
     let time_limits = TimeLimits::spawn(wake_end.try_clone()?)?;
+    let unseen = Unseen::spawn(station.node(), wake_end.try_clone()?)?;
     let closing = Closing::new(&mut station, wake_end)?;
     closing.enter_kept(&state);
     let live = Live::open(&mut station)?;
@@ -75,6 +78,7 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
         outputs,
         endings: Endings::default(),
         time_limits,
+        unseen,
         state,
         closing,
         live,
@@ -118,6 +122,7 @@ impl Daemon {
                 return Err(e).context("nobody can reach this ct-noded; another has to be started");
             }
             if self.station.next_sample_in().is_zero() {
+                self.unseen.look_if_due(&mut self.station);
                 self.station.sample();
             }
             if last_look.elapsed() >= LOOK_FOR_LOST {
@@ -186,6 +191,7 @@ impl Daemon {
     fn after_event(&mut self) {
         take_epochs(&mut self.station, &mut self.logs, &self.outputs);
         self.time_limits.turn(&mut self.station);
+        self.unseen.turn(&mut self.station);
         self.endings.turn(&mut self.station);
         self.closing.turn(&mut self.station, &mut self.logs, &mut self.state);
         self.live.publish(&self.station);

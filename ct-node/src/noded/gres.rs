@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ct_core::gpu::{DeviceFile, parse_slurmd_gres};
 
-use crate::station::{GresList, Station};
+use crate::station::{Ask, GresList, Station};
 
 /// How long slurmd may take to list its GPUs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,11 +23,8 @@ type List = Vec<Vec<DeviceFile>>;
 /// The list, once there is an answer.
 type Shared = Arc<(Mutex<Option<List>>, Condvar)>;
 
-/// Has the station number GPUs by slurmd's list; a node without GPUs needs none.
+/// Has the station number GPUs by slurmd's list, which also tells of GPUs that no meter counts yet.
 pub(super) fn open(station: &mut Station) -> std::io::Result<()> {
-    if !station.has_gpus() {
-        return Ok(());
-    }
     let shared: Shared = Arc::default();
     let (requests, inbox) = channel();
     let (answers, node) = (Arc::clone(&shared), station.node().to_owned());
@@ -41,14 +38,14 @@ pub(super) fn open(station: &mut Station) -> std::io::Result<()> {
 
 fn asker(requests: Sender<()>, shared: Shared) -> GresList {
     let mut has_waited = false;
-    Box::new(move |is_new| {
-        if is_new {
+    Box::new(move |ask| {
+        if ask == Ask::Anew {
             // A thread that is gone has no newer answer.
             let _ = requests.send(());
         }
         let (list, answered) = &*shared;
         let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
-        if !is_new && !std::mem::replace(&mut has_waited, true) {
+        if ask == Ask::ForJob && !std::mem::replace(&mut has_waited, true) {
             let waited = answered.wait_timeout_while(list, FIRST_ANSWER, |l| l.is_none());
             list = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -62,8 +59,8 @@ fn work(node: &str, inbox: &Receiver<()>, shared: &Shared) {
         let list =
             list_gpus("slurmd", &["-G", "-N", node]).or_else(|| list_gpus("slurmd", &["-G"]));
         if list.is_none() {
-            log::warn!(
-                "slurmd -G lists no GPU: numbers in SLURM_JOB_GPUS are taken as those of \
+            log::info!(
+                "slurmd -G lists no GPU: numbers in SLURM_JOB_GPUS would be taken as those of \
                  /dev/nvidiaN"
             );
         }
@@ -128,17 +125,20 @@ mod tests {
         let (requests, inbox) = channel();
         let mut ask = asker(requests, Arc::clone(&shared));
         let start = Instant::now();
-        assert!(ask(false).is_empty());
+        assert!(ask(Ask::AsKnown).is_empty());
+        assert!(start.elapsed() < FIRST_ANSWER, "waited for no job");
+        let start = Instant::now();
+        assert!(ask(Ask::ForJob).is_empty());
         assert!(start.elapsed() >= FIRST_ANSWER);
         let start = Instant::now();
-        assert!(ask(false).is_empty());
+        assert!(ask(Ask::ForJob).is_empty());
         assert!(start.elapsed() < FIRST_ANSWER, "waited twice");
         let list = vec![vec![DeviceFile::Nvidia(3)]];
         *shared.0.lock().unwrap() = Some(list.clone());
-        assert_eq!(ask(false), list);
+        assert_eq!(ask(Ask::ForJob), list);
         // That slurmd was started is passed on, and the list of before stands until the answer.
         assert!(inbox.try_recv().is_err());
-        assert_eq!(ask(true), list);
+        assert_eq!(ask(Ask::Anew), list);
         assert!(inbox.try_recv().is_ok());
     }
 

@@ -1,5 +1,6 @@
 //! Gives up root, and leaves the cgroup of a job.
 
+use std::ffi::CString;
 use std::fs;
 use std::path::Path;
 
@@ -10,12 +11,16 @@ use rustix::thread::{
     set_capabilities, set_keep_capabilities,
 };
 
-use nix::unistd::{Gid, Uid, User, setegid, seteuid, setgroups, setresgid, setresuid};
+use nix::unistd::{
+    Gid, Uid, User, getgrouplist, setegid, seteuid, setgroups, setresgid, setresuid,
+};
 
 /// Who the daemon becomes.
 pub(super) struct ServiceUser {
     pub(super) uid: u32,
     pub(super) gid: u32,
+    /// All its groups: by one of them it may reach the device files of GPUs.
+    groups: Vec<Gid>,
 }
 
 /// The configured user, else `nobody`.
@@ -25,7 +30,9 @@ pub(super) fn service_user(name: &str) -> anyhow::Result<ServiceUser> {
             if user.uid.is_root() {
                 bail!("service_user {name:?} is root; give a user without privileges");
             }
-            return Ok(ServiceUser { uid: user.uid.as_raw(), gid: user.gid.as_raw() });
+            let c_name = CString::new(name)?;
+            let groups = getgrouplist(&c_name, user.gid).unwrap_or_default();
+            return Ok(ServiceUser { uid: user.uid.as_raw(), gid: user.gid.as_raw(), groups });
         }
         log::info!("no user {name:?} on this node");
     }
@@ -60,7 +67,9 @@ pub(super) fn raise_file_limit() {
 /// thread where jobs may be ended; threads that run already keep none.
 pub(super) fn become_user(user: &ServiceUser, may_end_jobs: bool) -> anyhow::Result<()> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    setgroups(&[]).context("cannot give up the supplementary groups")?;
+    let is_roots = |group: &Gid| group.as_raw() == 0;
+    let groups: Vec<Gid> = user.groups.iter().copied().filter(|g| !is_roots(g)).collect();
+    setgroups(&groups).context("cannot give up root's supplementary groups")?;
     setresgid(gid, gid, gid).context("cannot become the service group")?;
     if may_end_jobs {
         set_keep_capabilities(true).context("PR_SET_KEEPCAPS")?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use ct_core::config::Config;
 use ct_core::protocol::{ABSENCE_NAME, SILENCE_NAME, SOCKET_NAME, START_NAME};
-use ct_core::sampler::Sampler;
+use ct_core::sampler::{RootMeters, Sampler};
 use nix::unistd::geteuid;
 use rustix::fs::{AtFlags, CWD, FlockOperation, flock};
 
@@ -65,18 +65,21 @@ pub(super) fn start(
     let socket = config.node.run_dir.join(SOCKET_NAME);
     // 0666: connectable by all; credentials decide.
     umask(0o111);
-    // Before the meters: NVML takes its time, and a hook that connects meanwhile is kept waiting.
+    // Before the meters: a driver takes its time, and a hook that connects meanwhile is kept waiting.
     let server =
         Server::bind(&socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
     umask(0o027);
-    let sampler = Sampler::open(&config);
-    for problem in sampler.problems() {
-        log::warn!("{problem}");
-    }
+    let root_meters = RootMeters::open(&config);
     if let Some(user) = &user {
         privileges::become_user(user, config.track.allow_stop)?;
     }
     privileges::hide_memory()?;
+    // Root is given up before drivers are asked that may hang: a thread that hangs in one would keep
+    // the process from giving it up, or keep it itself.
+    let sampler = Sampler::open_beside(root_meters, &config);
+    for problem in sampler.problems() {
+        log::warn!("{problem}");
+    }
     // What the plugin said of our absence is over.
     let run_dir = RunDir::watch(&config.node.run_dir);
     let names: Vec<String> =

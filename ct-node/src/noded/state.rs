@@ -278,10 +278,10 @@ fn restore_running(station: &mut Station, last: &LastSample, jobs: Vec<Job>) {
         }
         station.restore(job);
     }
-    let at = station.sample();
     for job in gone {
-        station.restore_without_gap(job, at);
+        station.restore_gone(job);
     }
+    station.sample();
 }
 
 /// Reads a state file; what is not understood is set aside and said.

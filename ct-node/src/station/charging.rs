@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ct_core::attribution::{DeviceUse, Situation, split};
+use ct_core::attribution::{Backlog, DeviceUse, Situation, split};
 use ct_core::energy::Component;
 use ct_core::job::Job;
 use ct_core::node_book::{NodeBook, NodeContext, Span};
 use ct_core::record::{Baseline, NodeRecord};
-use ct_core::sample::{HourPart, Interval};
+use ct_core::sample::{DeviceEnergy, HourPart, Interval};
 use ct_core::source::Device;
-use ct_core::units::{Joules, Microjoules, Watts};
+use ct_core::units::{Microjoules, Watts};
 use serde::{Deserialize, Serialize};
 
 use super::gpus::names_gpus;
@@ -19,6 +19,10 @@ use super::{Station, configured_w};
 
 /// An idle interval shorter than this teaches nothing: counters have a resolution of their own.
 const LEAST_IDLE: Duration = Duration::from_secs(1);
+
+/// Said in a node's line of energy whose owner's record was already written.
+const OF_ENDED: &str = "drawn while a meter or ct-noded was silent is that of jobs that ended then: \
+                        it is unallocated";
 
 /// The cluster's name, once it is known.
 pub type ClusterName = Arc<OnceLock<String>>;
@@ -30,6 +34,9 @@ pub struct Books {
     book: NodeBook,
     /// The cluster that jobs were last seen to be of.
     cluster: Option<String>,
+    /// By identity of a device that does not answer: whose it has been since.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    backlogs: BTreeMap<String, Backlog>,
     /// Lines that are still to be written.
     #[serde(skip)]
     pub(super) lines: Vec<NodeRecord>,
@@ -40,6 +47,40 @@ impl Books {
         if cluster.is_some_and(|c| self.cluster.as_deref() != Some(c)) {
             self.cluster = cluster.map(str::to_owned);
         }
+    }
+
+    /// Notes something in the node's open line.
+    pub(super) fn warn(&mut self, text: &str) {
+        self.book.warn(&[text.to_owned()]);
+    }
+
+    /// A job ended: its part of what silent devices drew is nobody else's.
+    pub(super) fn end_job(&mut self, job_id: u32) {
+        self.backlogs.values_mut().for_each(|backlog| backlog.end(job_id));
+    }
+
+    /// Notes whose a device was in an interval; of one that answers after others, whose it was in
+    /// all of them.
+    fn follow(
+        &mut self,
+        id: &str,
+        drawn: &DeviceEnergy,
+        situation: &Situation,
+        device: usize,
+        duration: Duration,
+    ) -> Option<Backlog> {
+        let is_silent = !drawn.answered && drawn.energy == Microjoules::ZERO;
+        if !is_silent && drawn.span <= duration {
+            self.backlogs.remove(id);
+            return None;
+        }
+        let mut backlog = self.backlogs.remove(id).unwrap_or_default();
+        backlog.add(situation, device, duration);
+        if is_silent {
+            self.backlogs.insert(id.to_owned(), backlog);
+            return None;
+        }
+        Some(backlog)
     }
 }
 
@@ -79,23 +120,32 @@ impl Station {
         if !is_gap {
             self.learn_idle_power(interval, &situation);
         }
-        let n_missing = interval.devices.iter().filter(|d| !d.answered).count();
-        let known = self.of_those_who_were_there(interval);
+        let n_missing = interval.devices.iter().filter(|d| !d.answered).count()
+            + usize::from(self.sampler.is_searching());
+        self.look_back(interval, &mut situation);
         for part in interval.by_hour() {
-            fill(&mut situation, &part, &known);
+            fill(&mut situation, &part, interval);
             self.book(&part, &situation, is_gap || n_missing > 0);
         }
         self.books.book.warn(self.sampler.failures());
-        let devices = self.sampler.devices();
+        let (devices, is_searching) = (self.sampler.devices(), self.sampler.is_searching());
         for job in self.jobs.values_mut() {
-            let is_covered = n_missing == 0 || is_covered(job, devices, interval);
+            let is_there = !self.gone.contains(&job.facts.job_id);
+            let is_found = !is_searching || !names_gpus(&job.facts);
+            let is_covered =
+                is_there && is_found && (n_missing == 0 || is_covered(job, devices, interval));
             job.advance(interval.end, is_covered);
         }
     }
 
     /// Charges the part of an interval that lies in one hour, to the jobs and in the node's book.
     fn book(&mut self, part: &HourPart, situation: &Situation, is_gap: bool) {
-        let split = split(situation, self.config.attribution.policy);
+        let mut split = split(situation, self.config.attribution.policy);
+        for (index, job_id) in self.jobs.keys().enumerate() {
+            if self.gone.contains(job_id) {
+                split.disown(index);
+            }
+        }
         for (job, charge) in self.jobs.values_mut().zip(&split.jobs) {
             job.charge(part.hour, charge);
         }
@@ -105,16 +155,20 @@ impl Station {
             let record = self.line(span);
             self.books.lines.push(record);
         }
+        if split.of_ended > Microjoules::ZERO {
+            let joules = split.of_ended.to_joules().as_joules();
+            self.books.warn(&format!("{joules:.3} J {OF_ENDED}"));
+        }
     }
 
     fn situation(&self, interval: &Interval, system_cpu_time: Option<Duration>) -> Situation {
         let device_use = |device: &Device| DeviceUse {
             component: device.component,
             energy: Microjoules::ZERO,
-            nobodys: Microjoules::ZERO,
             idle: self.idle_power(device),
             package: device.package,
             duration: interval.duration(),
+            backlog: None,
         };
         let mut jobs = Vec::with_capacity(self.jobs.len());
         jobs.extend(self.jobs.values().map(|job| self.holding(job)));
@@ -126,19 +180,14 @@ impl Station {
         }
     }
 
-    /// What part of each device's energy is to be split, and in which time it was drawn: all of it,
-    /// unless the device was silent before the interval and a job came meanwhile; then the part of
-    /// the interval, as nobody knows whose the rest was.
-    fn of_those_who_were_there(&self, interval: &Interval) -> Vec<(f64, Duration)> {
-        let duration = interval.duration();
-        let part = |drawn: &ct_core::sample::DeviceEnergy| {
-            let was_there = |job: &Job| interval.end.since(&job.start) >= drawn.span;
-            if drawn.span <= duration || self.jobs.values().all(was_there) {
-                return (1.0, drawn.span);
-            }
-            (duration.as_secs_f64() / drawn.span.as_secs_f64(), duration)
-        };
-        interval.devices.iter().map(part).collect()
+    /// Has what a device drew over several intervals split as it was held and used in each of them.
+    fn look_back(&mut self, interval: &Interval, situation: &mut Situation) {
+        let devices = self.sampler.devices().iter().zip(&interval.devices);
+        for (index, (device, drawn)) in devices.enumerate() {
+            let (books, duration) = (&mut self.books, interval.duration());
+            let backlog = books.follow(&device.id, drawn, situation, index, duration);
+            situation.devices[index].backlog = backlog;
+        }
     }
 
     fn idle_power(&self, device: &Device) -> Option<Watts> {
@@ -154,13 +203,15 @@ impl Station {
     /// Learns the idle power of every device that nobody held, from the interval's mean power.
     fn learn_idle_power(&mut self, interval: &Interval, situation: &Situation) {
         let duration = interval.duration();
-        if duration < LEAST_IDLE {
+        if duration < LEAST_IDLE || !self.unseen.is_empty() {
             return;
         }
         // A job may use a GPU that it was given and we could not find, or that no look at its
-        // processes has shown yet.
+        // processes has shown yet, or that nobody has told us of.
         let is_lost = |job: &Job| {
-            job.settings.devices_by_pid || (job.gpus.is_empty() && names_gpus(&job.facts))
+            job.settings.devices_by_pid
+                || job.is_taken_up
+                || (job.gpus.is_empty() && names_gpus(&job.facts))
         };
         let has_lost_gpus = self.jobs.values().any(is_lost);
         let mut is_new = false;
@@ -218,16 +269,12 @@ impl Station {
 }
 
 /// Sets what each device drew in a part of the interval, and in which time.
-fn fill(situation: &mut Situation, part: &HourPart, known: &[(f64, Duration)]) {
-    let devices = situation.devices.iter_mut().zip(&part.devices).zip(known);
-    for ((device, drawn), (share, duration)) in devices {
-        device.energy = *drawn;
-        if *share < 1.0 {
-            let joules = drawn.to_joules().as_joules() * share;
-            device.energy = Joules::new(joules).to_microjoules().min(*drawn);
-        }
-        device.nobodys = drawn.saturating_sub(device.energy);
-        device.duration = if part.share < 1.0 { duration.mul_f64(part.share) } else { *duration };
+fn fill(situation: &mut Situation, part: &HourPart, interval: &Interval) {
+    let devices = situation.devices.iter_mut().zip(&part.devices).zip(&interval.devices);
+    for ((device, energy), drawn) in devices {
+        device.energy = *energy;
+        let span = drawn.span.max(interval.duration());
+        device.duration = if part.share < 1.0 { span.mul_f64(part.share) } else { span };
     }
 }
 
@@ -235,7 +282,7 @@ fn fill(situation: &mut Situation, part: &HourPart, known: &[(f64, Duration)]) {
 fn is_covered(job: &Job, devices: &[Device], interval: &Interval) -> bool {
     devices.iter().zip(&interval.devices).all(|(device, drawn)| {
         let is_anothers =
-            device.component == Component::Gpu && !job.gpus.iter().any(|gpu| gpu.uuid == device.id);
+            device.component == Component::Gpu && !job.all_gpus().any(|gpu| gpu.uuid == device.id);
         is_anothers || drawn.answered
     })
 }

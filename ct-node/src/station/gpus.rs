@@ -16,11 +16,25 @@ use ct_core::source::{GpuProcess, Partition};
 
 use super::Station;
 
-/// Tells the device files of each gres number; `true` where slurmd was started since.
-pub type GresList = Box<dyn FnMut(bool) -> Vec<Vec<DeviceFile>>>;
+/// Tells the device files of each gres number.
+pub type GresList = Box<dyn FnMut(Ask) -> Vec<Vec<DeviceFile>>>;
+
+/// How slurmd's list is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// slurmd was started, and the list may be another.
+    Anew,
+    /// A job needs it: the first answer is waited for, a little.
+    ForJob,
+    /// As it is known now.
+    AsKnown,
+}
 
 /// The longest time between two looks at the processes of a job with `devices_by_pid`.
 pub(super) const LOOK_AT_PROCESSES: Duration = Duration::from_secs(2);
+/// The shortest time between two looks for a GPU that is missing, and that a job was given.
+const LOOK_FOR_MISSING: Duration = Duration::from_secs(60);
+const LOOK_FOR_JOB: Duration = Duration::from_secs(10);
 /// Slurm writes a job's devices.list after its first step has told us of the job.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
 
@@ -41,7 +55,39 @@ impl Station {
     /// slurmd was started: its list of GPUs may be another.
     pub fn slurmd_has_started(&mut self) {
         if let Some(list) = &mut self.gpus.gres {
-            list(true);
+            list(Ask::Anew);
+        }
+    }
+
+    /// Looks for GPUs again where slurmd's list or a job names one that no meter counts: its driver
+    /// may have come since.
+    pub(super) fn look_for_missing_gpus(&mut self) {
+        if !self.sampler.may_look_for_gpus(LOOK_FOR_MISSING) {
+            return;
+        }
+        let gres = self.gpus.gres.as_mut().map(|list| list(Ask::AsKnown)).unwrap_or_default();
+        let devices = self.sampler.devices();
+        let machine = Machine { devices, partitions: &[], instances: &[], gres: &gres };
+        if !machine.has_all_of_gres() || self.jobs.values().any(has_no_gpu) {
+            self.sampler.look_for_gpus();
+        }
+    }
+
+    /// GPUs were found: some may be those of jobs that run.
+    pub(super) fn find_new_gpus(&mut self) {
+        let jobs = self.jobs.values().filter(|job| names_gpus(&job.facts));
+        let jobs: Vec<u32> = jobs.map(|job| job.facts.job_id).collect();
+        for job_id in jobs {
+            let held = |station: &Self| station.jobs.get(&job_id).map(|job| job.gpus.len());
+            let before = held(self);
+            self.resolve_gpus(job_id, None);
+            self.confirm_gpus(job_id);
+            let (is_new, at) = (held(self) != before, self.sampler.last_at());
+            if let (true, Some(job), Some(at)) = (is_new, self.jobs.get_mut(&job_id), at) {
+                let at = at.wall.format("%Y-%m-%dT%H:%M:%SZ");
+                job.warnings
+                    .insert(format!("energy of GPUs found at {at} is included from then on"));
+            }
         }
     }
 
@@ -59,10 +105,16 @@ impl Station {
     pub(super) fn find_gpus(&mut self, job_id: u32, is_new_step: bool) {
         let Some(job) = self.jobs.get(&job_id) else { return };
         let is_by_steps = job.facts.job_gpus.is_none() && is_new_step;
-        if job.settings.devices_by_pid || !(job.gpus.is_empty() || is_by_steps) {
+        // Without Slurm nobody holds a GPU, and a command may say that its processes tell.
+        let is_by_pid = self.is_local && job.settings.devices_by_pid;
+        if is_by_pid || !(job.gpus.is_empty() || is_by_steps) {
             return;
         }
         self.resolve_gpus(job_id, None);
+        let is_unknown = self.jobs.get(&job_id).is_some_and(has_no_gpu);
+        if is_unknown && self.sampler.may_look_for_gpus(LOOK_FOR_JOB) {
+            self.sampler.look_for_gpus();
+        }
     }
 
     fn resolve_gpus(&mut self, job_id: u32, allowed: Option<&[DeviceFile]>) {
@@ -71,7 +123,7 @@ impl Station {
         if !names_gpus(facts) {
             return;
         }
-        let gres = self.gpus.gres.as_mut().map(|list| list(false)).unwrap_or_default();
+        let gres = self.gpus.gres.as_mut().map(|list| list(Ask::ForJob)).unwrap_or_default();
         // An administrator may have changed the partitions since the last job.
         let partitions = self.sampler.partitions();
         let machine = Machine {
@@ -102,9 +154,7 @@ impl Station {
 
     fn confirm_gpus(&mut self, job_id: u32) {
         let path = &self.config.path;
-        let Some(job) = self.jobs.get(&job_id).filter(|j| !j.settings.devices_by_pid) else {
-            return;
-        };
+        let Some(job) = self.jobs.get(&job_id) else { return };
         let Some(cgroup) = &job.cgroup else { return };
         if let Allowed::Only(files) = read_allowed(cgroup, &path.cgroupfs, &path.procfs) {
             self.resolve_gpus(job_id, Some(&files));
@@ -121,9 +171,12 @@ impl Station {
             let of_job = processes.iter().filter(|p| pids.contains(&p.pid));
             let now = shares(of_job, &partitions, self.sampler.devices());
             for gpu in &now {
-                match job.gpus.iter_mut().find(|g| g.uuid == gpu.uuid) {
+                if job.gpus.iter().any(|held| held.uuid == gpu.uuid) {
+                    continue;
+                }
+                match job.used_gpus.iter_mut().find(|g| g.uuid == gpu.uuid) {
                     Some(known) => known.share = known.share.max(gpu.share),
-                    None => job.gpus.push(gpu.clone()),
+                    None => job.used_gpus.push(gpu.clone()),
                 }
             }
             let looks = self.gpus.by_pid.entry(job.facts.job_id).or_default();
@@ -132,18 +185,20 @@ impl Station {
         }
     }
 
-    /// The GPUs a job is charged for in the interval since the last sample. By processes: those on
-    /// which one of them was at its start or its end.
+    /// The GPUs a job is charged for in the interval since the last sample: those that it holds, used
+    /// or not. By processes also those on which one of them was at its start or its end.
     pub(super) fn gpus_of(&self, job: &Job) -> Vec<GpuShare> {
+        let mut gpus = job.gpus.clone();
         if !job.settings.devices_by_pid {
-            return job.gpus.clone();
+            return gpus;
         }
-        let looks = self.gpus.by_pid.get(&job.facts.job_id);
-        let [mut used, before] = looks.cloned().unwrap_or_default();
-        let is_over = |gpu: &GpuShare| used.iter().all(|g| g.uuid != gpu.uuid);
-        let over: Vec<GpuShare> = before.into_iter().filter(is_over).collect();
-        used.extend(over);
-        used
+        let looks = self.gpus.by_pid.get(&job.facts.job_id).into_iter().flatten();
+        for used in looks.flatten() {
+            if gpus.iter().all(|gpu| gpu.uuid != used.uuid) {
+                gpus.push(used.clone());
+            }
+        }
+        gpus
     }
 }
 
@@ -165,6 +220,11 @@ pub(super) fn add_step_gpus(facts: &mut JobFacts, more: Option<&str>) -> bool {
         list.push_str(&word);
     }
     is_new
+}
+
+/// Whether a job was given GPUs of which none was found.
+fn has_no_gpu(job: &Job) -> bool {
+    job.gpus.is_empty() && names_gpus(&job.facts)
 }
 
 /// Whether a job was given GPUs, found or not.

@@ -1,5 +1,6 @@
 //! Start and end of jobs, steps and epochs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local};
@@ -76,6 +77,41 @@ impl Station {
         }
     }
 
+    /// Whether a hook has told of a job, also of one that has ended.
+    pub fn has_seen(&self, job_id: u32) -> bool {
+        self.jobs.contains_key(&job_id)
+            || self.last_runs.contains_key(&job_id)
+            || self.ended.iter().any(|ended| ended.job.facts.job_id == job_id)
+    }
+
+    /// Says which jobs run here that no hook has told of: the node is not idle.
+    pub fn set_unseen(&mut self, jobs: BTreeSet<u32>) {
+        self.unseen = jobs;
+        if !self.unseen.is_empty() {
+            let jobs: Vec<String> = self.unseen.iter().take(10).map(u32::to_string).collect();
+            let text = format!("jobs that no hook has told of ran here: {}", jobs.join(", "));
+            self.books.warn(&text);
+        }
+    }
+
+    /// Takes up a job that ran before it was seen, as if it started now.
+    pub fn take_up(&mut self, facts: JobFacts, steps: &[StepFacts]) {
+        let job_id = facts.job_id;
+        if self.jobs.contains_key(&job_id) {
+            return;
+        }
+        self.job_start(facts.clone());
+        for step in steps {
+            self.step_start(facts.clone(), step);
+        }
+        if let Some(job) = self.jobs.get_mut(&job_id) {
+            job.is_taken_up = true;
+            let warning = "it ran before ct-noded saw it: only what it drew since then is included, \
+                           and its GPUs are not known before its next step";
+            job.warnings.insert(warning.to_owned());
+        }
+    }
+
     /// Adds what a hook knows of a job that has started.
     fn learn(&mut self, facts: JobFacts) {
         let job_id = facts.job_id;
@@ -129,10 +165,6 @@ impl Station {
             let decision = decide(&own, track);
             (job.tracked, job.settings) = (decision.tracked, decision.settings);
             job.warnings.extend(decision.warnings);
-            if job.settings.devices_by_pid {
-                // Its processes will tell; until now it had those that Slurm gave it.
-                job.gpus.clear();
-            }
         }
         if job.limit_at.is_none() {
             job.limit_at = job.facts.end_time.and_then(|s| DateTime::from_timestamp(s, 0));
@@ -194,6 +226,7 @@ impl Station {
         if let Some((job, context)) = self.job_and_context(job_id) {
             job.close_logs(at, context);
         }
+        self.books.end_job(job_id);
         if let Some(job) = self.jobs.remove(&job_id) {
             self.last_runs.insert(job_id, job.restart);
             if self.last_runs.len() > MOST_LAST_RUNS {
@@ -252,12 +285,11 @@ impl Station {
     }
 
     /// Takes up a job of an earlier life whose processes are gone: nobody knows since when, so what
-    /// was drawn before this instant is not charged to it.
-    pub fn restore_without_gap(&mut self, mut job: Job, at: Moment) {
-        job.last = at;
-        job.publish();
+    /// it would be charged until the next sample is nobody's.
+    pub fn restore_gone(&mut self, mut job: Job) {
         job.warnings.insert("the time that ct-noded did not run is not charged".to_owned());
-        self.jobs.insert(job.facts.job_id, job);
+        self.gone.insert(job.facts.job_id);
+        self.restore(job);
     }
 
     /// Goes on from the last sample of an earlier life: the next interval is the gap.

@@ -10,6 +10,7 @@ use ct_core::source::{Device, ReadError, Source};
 use super::*;
 
 mod laws;
+mod outages;
 mod packages;
 
 /// A package whose counter a test sets, in microjoules; at `u64::MAX` it is gone.

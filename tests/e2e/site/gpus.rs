@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -94,7 +95,9 @@ fn jobs_are_charged_their_own_gpus_where_every_number_differs() -> Result<()> {
     assert_eq!(record["tracked"], false);
     is_charged(plant, record, &[2, 0])?;
     jobs_by_their_processes(&site)?;
-    slurmd_with_another_list(&site)
+    slurmd_with_another_list(&site)?;
+    a_driver_that_hangs(&site)?;
+    a_driver_that_comes_later(&site)
 }
 
 /// gres.conf is turned round and slurmd started again: gres 0 is the file 2 then, index 1.
@@ -109,6 +112,75 @@ fn slurmd_with_another_list(site: &Site) -> Result<()> {
     let job = cluster.sbatch(cluster.user(1), "#!/bin/sh\n#SBATCH -c1 --gres=gpu:1\nsleep 2\n")?;
     completed(cluster, job);
     is_charged(&site.plants[0], &site.wait_for_records(job, 1)?[0], &[1])
+}
+
+/// Ends ct-noded, changes something, and has slurmd start another; waits until it has looked for its
+/// meters.
+fn restart_noded(site: &Site, change: impl FnOnce() -> std::io::Result<()>) -> Result<()> {
+    let pid = site.noded_pid(1).context("ct-noded runs")?;
+    anyhow::ensure!(Command::new("kill").arg(pid.to_string()).status()?.success());
+    ct_tests::site::wait_for("the end of ct-noded", || site.noded_pid(1).is_none().then_some(()))?;
+    change()?;
+    let log = site.state_dir(1).join("noded.log");
+    let n_starts = || fs::read_to_string(&log).unwrap_or_default().matches(": meters: ").count();
+    let before = n_starts();
+    site.cluster.restart_slurmd(1)?;
+    site.cluster.resume_nodes()?;
+    ct_tests::site::wait_for("another ct-noded", || (n_starts() > before).then_some(()))
+}
+
+/// A job with one GPU, gres 0 of the list that was turned round: index 1.
+const ONE_GPU: &str = "#!/bin/sh\n#SBATCH -c1 --gres=gpu:1\n\
+                       #SBATCH --carbontracker=update_interval:0.5\nsleep 5\n";
+
+/// Expects that a record has a GPU's energy from an instant on, or from up to 2 s later: a sample
+/// has to be taken, and a busy machine takes it late.
+fn is_charged_since(plant: &PowerPlant, record: &Value, since: SystemTime) -> Result<()> {
+    let end = instant(record, "end");
+    let most = drawn(plant, &[1], since, end)?;
+    let least = drawn(plant, &[1], (since + Duration::from_secs(2)).min(end), end)?;
+    let charged = number(record, "energy_j.gpu");
+    assert!((least..=most).contains(&charged), "{least} {charged} {most}: {record:#}");
+    assert!(least > 0.0 && gpus(record).count() == 1, "{record:#}");
+    Ok(())
+}
+
+/// NVML hangs when ct-noded starts: it starts without, and has the GPUs when NVML answers.
+fn a_driver_that_hangs(site: &Site) -> Result<()> {
+    let (cluster, plant) = (&site.cluster, &site.plants[0]);
+    let hang = plant.nvml_dir().join("hang");
+    restart_noded(site, || fs::write(&hang, ""))?;
+    let job = cluster.sbatch(cluster.user(1), ONE_GPU)?;
+    cluster.wait_until_running(job, PATIENCE)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let answered = SystemTime::now();
+    fs::remove_file(&hang)?;
+    completed(cluster, job);
+    let record = &site.wait_for_records(job, 1)?[0];
+    is_charged_since(plant, record, answered)?;
+    let warnings = record["warnings"].to_string();
+    assert!(warnings.contains("NVML did not answer within 2 s when"), "{warnings}");
+    assert!(number(record, "coverage") < 1.0, "{record:#}");
+    Ok(())
+}
+
+/// NVML is not there when ct-noded starts: it is looked for again when a job is given a GPU.
+fn a_driver_that_comes_later(site: &Site) -> Result<()> {
+    let (cluster, plant) = (&site.cluster, &site.plants[0]);
+    let library = plant.nvml_dir().join("libfake_nvml.so");
+    let away = plant.nvml_dir().join("away.so");
+    restart_noded(site, || fs::rename(&library, &away))?;
+    // A job looks again where that was not done for 10 s.
+    std::thread::sleep(Duration::from_secs(11));
+    fs::rename(&away, &library)?;
+    let job = cluster.sbatch(cluster.user(1), ONE_GPU)?;
+    completed(cluster, job);
+    let record = &site.wait_for_records(job, 1)?[0];
+    is_charged_since(plant, record, instant(record, "start"))?;
+    let warnings = record["warnings"].to_string();
+    assert!(warnings.contains("energy of GPUs found at"), "{warnings}");
+    assert!(gpu_warnings(record).is_empty() && !warnings.contains("not measured"), "{warnings}");
+    Ok(())
 }
 
 /// Two jobs without gres, whose processes use GPU 1: the first alone for a while, then both.

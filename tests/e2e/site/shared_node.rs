@@ -197,8 +197,41 @@ fn without_control_groups_all_sums_to_the_meters_as_well() -> Result<()> {
     })?
     .reconciles();
     reconciles_by_command(&site)?;
-    assert!(site.state_dir(1).join("baseline.json").exists());
-    Ok(())
+    a_job_that_ran_before_ct_noded_was_there(&site)
+}
+
+/// ct-noded is started on a busy node and knows nothing of the job there: it learns no idle power, and
+/// takes the job up.
+fn a_job_that_ran_before_ct_noded_was_there(site: &Site) -> Result<()> {
+    let cluster = &site.cluster;
+    let script = format!("#!/bin/sh\n#SBATCH -c1\n{BURN}burn 25\n");
+    let job = cluster.sbatch(cluster.user(1), &script)?;
+    cluster.wait_until_running(job, crate::PATIENCE)?;
+    site.wait_for_noded(1)?;
+    std::thread::sleep(Duration::from_secs(1));
+    kill(site, "-KILL")?;
+    fs::remove_file(site.state_dir(1).join("jobs/running.json"))?;
+    let known = fs::read_to_string(site.state_dir(1).join("baseline.json"))?;
+    let known: serde_json::Value = serde_json::from_str(&known)?;
+    let n_samples = known["rapl:cpu-0"]["watts"].as_array().context("samples")?.len() as u64;
+    // The hook of another job starts it again.
+    cluster.srun(cluster.user(2), &["true"])?.success();
+    completed(cluster, job);
+    let record = site.wait_for_records(job, 1)?.remove(0);
+    let warnings = record["warnings"].to_string();
+    assert!(warnings.contains("it ran before ct-noded saw it"), "{warnings}");
+    assert!((1.0..24.0).contains(&number(&record, "elapsed_s")), "{record:#}");
+    // 100 W are all idle power, and half of the CPUs the job's.
+    let watts = number(&record, "energy_j.cpu") / number(&record, "elapsed_s");
+    assert!((40.0..60.0).contains(&watts), "{record:#}");
+    let job_id: u32 = job.to_string().parse()?;
+    let line = ct_tests::site::wait_for("the line of its time", || {
+        let nodes = Ledger::read(site).ok()?.nodes;
+        nodes.into_iter().rfind(|line| line.jobs.iter().any(|charge| charge.0 == job_id))
+    })?;
+    assert!(line.warnings.iter().any(|w| w.contains("no hook has told of")), "{line:?}");
+    assert_eq!(line.baseline["rapl:cpu-0"].n_samples, n_samples, "nothing was learned beside it");
+    reconciles_by_command(site)
 }
 
 /// Expects that `ct-report reconcile` comes to the same: meters, and a difference of nothing.

@@ -34,7 +34,7 @@ const INSTANCE_BITS: u32 = 16;
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlInit_v2() -> c_uint {
     answer(|| {
-        machine::root()?;
+        machine::wait_for_driver()?;
         N_USERS.fetch_add(1, Ordering::Relaxed);
         Ok(())
     })

@@ -4,7 +4,8 @@
 //! MIG mode `mig`, `mig_slices` and `instances`) a test may put there `processes` and
 //! `graphics_processes`, `error` (the number that every call on the GPU is to return, 15 where it
 //! is lost) and `hang_ms` (how long every call on it is to take). A quantity without a file is one
-//! the GPU does not support.
+//! the GPU does not support. As long as there is a file `hang` beside the GPUs, whoever initialises
+//! the library waits.
 //!
 //! `instances` has a line `UUID SLICES` for each MIG instance, the processes' files a line
 //! `PID [UUID of the instance]` for each process.
@@ -42,6 +43,15 @@ pub(crate) fn root() -> Result<PathBuf, Status> {
     static ROOT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let dir = ROOT.get_or_init(|| env::var_os("FAKE_NVML_DIR").map(PathBuf::from).or_else(own_dir));
     dir.clone().filter(|dir| dir.is_dir()).ok_or(Status::DRIVER_NOT_LOADED)
+}
+
+/// Waits as long as the driver is to hang.
+pub(crate) fn wait_for_driver() -> Result<(), Status> {
+    let hang = root()?.join("hang");
+    while hang.exists() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// The directory of this library, by the process's own memory map.

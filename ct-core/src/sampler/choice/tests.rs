@@ -83,7 +83,15 @@ fn tree(parts: &[&[File]]) -> (tempfile::TempDir, Config) {
 
 /// The chosen meters as `component method`, in the order of the components.
 fn meters(config: &Config) -> (Vec<String>, Vec<String>) {
-    let chosen = choose(config, || Duration::ZERO);
+    let places = GpuPlaces {
+        sysfs: config.path.sysfs.clone(),
+        nvml_library: config.node.nvml_library.clone(),
+    };
+    let at = crate::sampler::now();
+    let choice = choose(config, RootMeters::open(config), &places, at, || Duration::ZERO);
+    assert!(choice.searches.is_empty(), "nothing hangs here");
+    let mut chosen = choice.chosen;
+    chosen.problems.extend(choice.said.into_iter().flat_map(|(_, problems)| problems));
     let mut devices: Vec<_> =
         chosen.sources.iter().flat_map(|s| s.devices()).map(|d| (d.component, d)).collect();
     devices.sort_by_key(|(component, _)| *component);

@@ -104,8 +104,8 @@ impl Bench {
     }
 
     fn held(&self, job_id: u32) -> Vec<(&str, f64)> {
-        let gpus = &self.station.jobs()[&job_id].gpus;
-        gpus.iter().map(|g| (g.uuid.as_str(), g.share)).collect()
+        let gpus = self.station.jobs()[&job_id].all_gpus();
+        gpus.map(|g| (g.uuid.as_str(), g.share)).collect()
     }
 
     fn warnings(&self, job_id: u32) -> usize {
@@ -174,7 +174,7 @@ fn a_cgroup_that_says_what_it_allows_has_the_last_word() {
 }
 
 #[test]
-fn a_job_by_processes_has_the_gpus_on_which_its_processes_are() {
+fn a_job_by_processes_pays_for_what_it_holds_and_for_what_its_processes_use() {
     let mut bench = Bench::new();
     let by_pid = |job_id| JobFacts { option: some("devices_by_pid:true"), ..facts(job_id) };
     // The prolog knows what Slurm gave, the step what the user wants.
@@ -184,23 +184,24 @@ fn a_job_by_processes_has_the_gpus_on_which_its_processes_are() {
     bench.step(by_pid(2), "batch");
     bench.write("freezer/slurm/job_1/step_batch/task_0/cgroup.procs", "11\n12\n");
     bench.write("freezer/slurm/job_2/step_batch/task_0/cgroup.procs", "21\n");
+    // A GPU that it holds and does not use is its own all the same: nobody else can have it.
     bench.draw(10);
-    assert_eq!((bench.joules(1), bench.held(1)), (0, vec![]));
+    assert_eq!((bench.joules(1), bench.held(1)), (10, vec![("GPU-1", 1.0)]));
     bench.run_on(&[(12, "GPU-0", None), (99, "GPU-2", None)]);
     bench.draw(10);
-    assert_eq!((bench.joules(1), bench.joules(2)), (10, 0));
-    // Two jobs on one GPU have half of it each.
+    assert_eq!((bench.joules(1), bench.joules(2)), (30, 0));
+    // Two jobs on one GPU that neither holds have half of it each.
     bench.run_on(&[(12, "GPU-0", None), (21, "GPU-0", None)]);
     bench.draw(10);
-    assert_eq!((bench.joules(1), bench.joules(2)), (15, 5));
+    assert_eq!((bench.joules(1), bench.joules(2)), (45, 5));
     // Gone at the end of an interval, there at its start.
-    bench.run_on(&[(21, "GPU-0", None)]);
+    bench.run_on(&[(21, "GPU-0", None), (12, "GPU-1", None)]);
     bench.draw(10);
-    assert_eq!((bench.joules(1), bench.joules(2)), (20, 10));
+    assert_eq!((bench.joules(1), bench.joules(2)), (60, 10));
     bench.draw(10);
-    assert_eq!((bench.joules(1), bench.joules(2)), (20, 20));
+    assert_eq!((bench.joules(1), bench.joules(2)), (70, 20));
     // What it used once it has used: the record names it.
-    assert_eq!(bench.held(1), [("GPU-0", 1.0)]);
+    assert_eq!(bench.held(1), [("GPU-1", 1.0), ("GPU-0", 1.0)]);
     assert!(bench.station.next_sample_in() <= LOOK_AT_PROCESSES);
 }
 
