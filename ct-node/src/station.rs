@@ -183,6 +183,16 @@ impl Station {
         &mut self.ended
     }
 
+    /// Whether nothing waits that somebody else is to do: records, lines, jobs to be ended or seen by
+    /// other nodes.
+    pub fn is_quiet(&self) -> bool {
+        let is_quiet = |job: &Job| {
+            let is_alone = job.facts.n_nodes.unwrap_or(1) <= 1;
+            is_alone && job.settings.budget.is_none() && job.waits_since().is_none()
+        };
+        self.ended.is_empty() && self.books.lines.is_empty() && self.jobs.values().all(is_quiet)
+    }
+
     /// What surrounds every job.
     pub fn context(&self) -> Context<'_> {
         context(&self.factors, &self.config, &self.sampler, &self.node, &self.problems)

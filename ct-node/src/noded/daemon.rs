@@ -32,6 +32,9 @@ const LOOK_FOR_LOST: Duration = Duration::from_secs(10);
 const REFUSALS: Duration = Duration::from_secs(60);
 /// How long the end waits for the ledger.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Longest time between two turns of all that follows a sample, where it changed nothing but energies:
+/// what a wake-up costs is code that is not in the caches.
+const QUIET: Duration = Duration::from_secs(5);
 /// Time between two looks at jobs whose end is being found out.
 const CLOSING: Duration = Duration::from_millis(500);
 
@@ -49,6 +52,9 @@ struct Daemon {
     refused: HashMap<u32, (Instant, u32)>,
     run_dir: RunDir,
     late: Late,
+    /// Whether something was asked, answered or found since the last turn.
+    is_eventful: bool,
+    last_turn: Instant,
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -86,6 +92,8 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
         refused: HashMap::new(),
         run_dir,
         late: Late::default(),
+        is_eventful: true,
+        last_turn: Instant::now(),
     };
     daemon.after_event();
     daemon.serve(&mut server, &signals, &wake)
@@ -113,6 +121,7 @@ impl Daemon {
             if ready[1] {
                 let mut bytes = [0_u8; 64];
                 while matches!(wake.read(&mut bytes), Ok(n) if n > 0) {}
+                self.is_eventful = true;
             }
             self.late.look(&self.run_dir);
             if ready.get(2).copied().unwrap_or(true)
@@ -129,8 +138,16 @@ impl Daemon {
                 last_look = Instant::now();
                 self.closing.look_for_lost(&self.station);
             }
-            self.after_event();
+            if !self.is_quiet() || self.last_turn.elapsed() >= QUIET {
+                self.after_event();
+            }
         }
+    }
+
+    /// Whether nothing has happened since the last turn but that jobs drew energy.
+    fn is_quiet(&self) -> bool {
+        let is_busy = self.closing.is_busy() || self.endings.is_busy();
+        !self.is_eventful && !is_busy && self.station.is_quiet()
     }
 
     /// Ends the node's line and keeps everything: the ledger has what it takes in time, the state
@@ -157,6 +174,7 @@ impl Daemon {
 
     fn answer(&mut self, peer: Peer, line: &[u8], fds: Vec<OwnedFd>) -> String {
         self.late.look(&self.run_dir);
+        self.is_eventful = true;
         let reply = match parse_request(line) {
             Ok(request) => {
                 let mut desk = Desk {
@@ -189,6 +207,7 @@ impl Daemon {
     }
 
     fn after_event(&mut self) {
+        (self.is_eventful, self.last_turn) = (false, Instant::now());
         take_epochs(&mut self.station, &mut self.logs, &self.outputs);
         self.time_limits.turn(&mut self.station);
         self.unseen.turn(&mut self.station);

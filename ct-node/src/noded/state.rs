@@ -60,8 +60,9 @@ struct KeptLine {
 
 /// Least time between two saves that no start or end of a job asks for.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
-/// The same where jobs have but drawn more: their meters would tell after a crash, too.
-const LONG_PAUSE: Duration = Duration::from_secs(10);
+/// The same where jobs have but drawn more: their meters would tell after a crash, too. With the turns
+/// of the daemon it is ten seconds.
+const LONG_PAUSE: Duration = Duration::from_secs(9);
 /// Saving takes at most one part in so many of the daemon's time.
 const TIME_SHARE: u32 = 20;
 /// Time between two saves of the learned idle power.

@@ -224,7 +224,7 @@ fn a_job_that_ran_before_ct_noded_was_there(site: &Site) -> Result<()> {
     // 100 W are all idle power, and half of the CPUs the job's.
     let watts = number(&record, "energy_j.cpu") / number(&record, "elapsed_s");
     assert!((40.0..60.0).contains(&watts), "{record:#}");
-    let job_id: u32 = job.to_string().parse()?;
+    let job_id = job.as_u32();
     let line = ct_tests::site::wait_for("the line of its time", || {
         let nodes = Ledger::read(site).ok()?.nodes;
         nodes.into_iter().rfind(|line| line.jobs.iter().any(|charge| charge.0 == job_id))
