@@ -140,8 +140,11 @@ class Noded:
 
     def start_job(self, interval_s):
         """A job that has the whole node."""
-        self.ask(op="job_start", job_id=1, uid=0, alloc_cpus=os.cpu_count(), n_nodes=1,
-                 option=f"update_interval:{interval_s}")
+        job = {"job_id": 1, "uid": 0, "alloc_cpus": os.cpu_count(), "n_nodes": 1,
+               "option": f"update_interval:{interval_s}"}
+        self.ask(op="job_start", **job)
+        # A job whose slurmstepd is gone is asked for at slurmctld; this process stands in for it.
+        self.ask(op="step_start", job=job, step={"name": "0", "stepd_pid": os.getpid(), "cgroup": ""})
 
     def end_job(self):
         """Ends it and returns its record."""

@@ -19,6 +19,9 @@ use crate::station::{Ended, Station, is_alive};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a job's cgroup and slurmstepds may be gone before slurmctld is asked about it.
 const GONE_FOR: Duration = Duration::from_secs(30);
+/// Longest time between two questions about one of which slurmctld says that it runs: an allocation
+/// without a step.
+const MOST_PAUSE: Duration = Duration::from_secs(600);
 /// How long they may be gone before the job is closed without slurmctld's word.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How long slurmctld may say that a job is still being ended: epilogs take their time.
@@ -207,7 +210,9 @@ impl Closing {
             }
             let since = *self.gone_since.entry(*job_id).or_insert_with(Instant::now);
             let asked = self.asked_at.get(job_id).map_or(since, |at| *at);
-            if asked.elapsed() >= GONE_FOR {
+            // As long again as it has been gone when it was asked about last.
+            let pause = asked.duration_since(since).clamp(GONE_FOR, MOST_PAUSE);
+            if asked.elapsed() >= pause {
                 self.asked_at.insert(*job_id, Instant::now());
                 let (job_id, restart) = key(job);
                 self.asker.ask(Question { job_id, restart, after: Duration::ZERO });

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ct_core::protocol::{JobFacts, StepFacts};
-use ct_core::slurm::{jobs_with_steps, spool_dir};
+use ct_core::slurm::{expand_hostlist, jobs_with_steps, spool_dir};
 use ct_core::source::processes::read_stepds;
 
 use super::slurmctld::answer_of;
@@ -24,10 +24,12 @@ use crate::station::Station;
 const PAUSE: Duration = Duration::from_secs(10);
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 /// Time between the first two attempts to learn slurmd's spool directory; it doubles up to the last.
-const FIRST_RETRY: Duration = Duration::from_secs(15);
+const FIRST_RETRY: Duration = Duration::from_secs(60);
 const LAST_RETRY: Duration = Duration::from_secs(3600);
 /// No time in which ct-noded runs is longer.
 const FOREVER: Duration = Duration::from_secs(1 << 32);
+/// Jobs that are asked about at one look.
+const MOST_ASKED: usize = 256;
 /// Looks at which a job must be there before slurmctld is asked: its hook may be on its way.
 const SEEN_OFTEN: u32 = 2;
 
@@ -84,7 +86,8 @@ impl Unseen {
             running.into_iter().filter(|job_id| !station.has_seen(*job_id)).collect();
         self.seen = unseen.iter().map(|id| (*id, self.seen.get(id).map_or(1, |n| n + 1))).collect();
         self.asked.retain(|job_id| unseen.contains(job_id));
-        for (job_id, n_looks) in &self.seen {
+        // Whoever binds a socket writes lines there; what slurmctld does not confirm is not taken up.
+        for (job_id, n_looks) in self.seen.iter().take(MOST_ASKED) {
             // Without the directory it may be a job of another cluster on this host.
             if *n_looks >= SEEN_OFTEN && self.spool.is_some() && self.asked.insert(*job_id) {
                 // A thread that is gone answers nothing.
@@ -137,7 +140,7 @@ fn ask_on(node: &str, inbox: &Receiver<u32>, outbox: &Sender<Told>, mut wake: &U
         // Once it is known there is nothing to wake up for but questions.
         let pause = if has_spool { FOREVER } else { retry };
         let question = match inbox.recv_timeout(pause) {
-            Ok(job_id) => ask_for_job(job_id),
+            Ok(job_id) => ask_for_job(job_id).filter(|facts| is_on(facts, node)),
             Err(RecvTimeoutError::Timeout) => {
                 retry = (retry * 2).min(LAST_RETRY);
                 None
@@ -150,6 +153,10 @@ fn ask_on(node: &str, inbox: &Receiver<u32>, outbox: &Sender<Told>, mut wake: &U
             let _ = wake.write(&[0]);
         }
     }
+}
+
+fn is_on(facts: &JobFacts, node: &str) -> bool {
+    expand_hostlist(facts.nodelist.as_deref().unwrap_or_default()).iter().any(|n| n == node)
 }
 
 fn ask_for_spool(node: &str) -> Option<PathBuf> {
@@ -221,6 +228,7 @@ mod tests {
         assert_eq!((facts.uid, facts.gid, facts.restart), (1000, 100, Some(1)));
         assert_eq!((facts.alloc_cpus, facts.alloc_mem_mb), (Some(4), Some(1500)));
         assert_eq!(facts.job_name.as_deref(), Some("my|job UserID=0"));
+        assert!(is_on(&facts, "n2") && !is_on(&facts, "n3"));
         assert_eq!(parse(line, 9), None);
         assert_eq!(parse("", 7), None);
         assert_eq!(parse("7|x|", 7), None);

@@ -98,6 +98,23 @@ fn a_job_is_charged_from_its_start_to_its_end_and_no_longer() {
 }
 
 #[test]
+fn a_job_shorter_than_one_interval_has_what_was_drawn_in_its_life() {
+    let mut bench = Bench::new();
+    bench.station.job_start(JobFacts { option: Some("update_interval:10".into()), ..facts(1, 4) });
+    bench.draw(30);
+    // It comes and goes between two samples of its neighbour.
+    bench.station.job_start(facts(2, 4));
+    bench.draw(8);
+    bench.station.job_end(2, Some(0), true);
+    bench.draw(20);
+    bench.station.job_end(1, Some(0), true);
+    let joules =
+        |index: usize| bench.station.ended()[index].job.energy.total().cpu.as_u64() / 1_000_000;
+    // Both have all CPUs, so of the 8 J each has half.
+    assert_eq!((joules(0), joules(1)), (4, 54));
+}
+
+#[test]
 fn hooks_that_know_more_of_a_job_do_not_start_it_again() {
     let mut bench = Bench::new();
     let mut prolog = facts(1, 4);
