@@ -147,7 +147,8 @@ impl Daemon {
     /// Whether nothing has happened since the last turn but that jobs drew energy.
     fn is_quiet(&self) -> bool {
         let is_busy = self.closing.is_busy() || self.endings.is_busy();
-        !self.is_eventful && !is_busy && self.station.is_quiet()
+        let has_question = self.time_limits.is_due(&self.station);
+        !self.is_eventful && !is_busy && !has_question && self.station.is_quiet()
     }
 
     /// Ends the node's line and keeps everything: the ledger has what it takes in time, the state

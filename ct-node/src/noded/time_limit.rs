@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use ct_core::job::Job;
 
 use super::slurmctld::answer_of;
 use crate::station::Station;
@@ -64,14 +65,23 @@ impl TimeLimits {
         }
         self.asked.retain(|job_id| station.jobs().contains_key(job_id));
         for (job_id, job) in station.jobs() {
-            let is_wanted = job.tracked && job.is_first_node && job.settings.epochs.is_none();
-            let is_due = job.limit_at.is_none() && job.elapsed() >= SOON;
-            if is_wanted && is_due && self.asked.insert(*job_id) {
+            if is_to_be_asked(job) && self.asked.insert(*job_id) {
                 // A thread that is gone answers nothing.
                 let _ = self.questions.send(*job_id);
             }
         }
     }
+
+    /// Whether a job is to be asked about.
+    pub(super) fn is_due(&self, station: &Station) -> bool {
+        let is_new = |(id, job): (&u32, &Job)| is_to_be_asked(job) && !self.asked.contains(id);
+        station.jobs().iter().any(is_new)
+    }
+}
+
+fn is_to_be_asked(job: &Job) -> bool {
+    let is_wanted = job.tracked && job.is_first_node && job.settings.epochs.is_none();
+    is_wanted && job.limit_at.is_none() && job.elapsed() >= SOON
 }
 
 /// Reads squeue's time left, `[D-][HH:]MM:SS`; `None` for no limit.

@@ -18,9 +18,15 @@ fn line(station: &mut Station) -> NodeRecord {
     station.lines_mut().pop().unwrap()
 }
 
-/// Whole joules, as the sleeps of a loaded machine are not to be relied on.
-fn joules(energy: ct_core::units::Microjoules) -> f64 {
-    energy.to_joules().as_joules()
+/// Microjoules charged to a running job.
+fn uj(station: &Station, job_id: u32) -> u64 {
+    station.jobs()[&job_id].energy.total().cpu.as_u64()
+}
+
+/// Expects whole joules, but for what rounds weights that are floats.
+#[track_caller]
+fn assert_joules(uj: u64, joules: u64) {
+    assert!(uj.abs_diff(joules * 1_000_000) <= 10, "{uj} µJ are not {joules} J");
 }
 
 #[test]
@@ -37,19 +43,19 @@ fn a_job_that_ends_while_the_meter_is_silent_leaves_no_bill_to_the_others() {
     set(&bench, Some(400));
     bench.station.sample();
     // 400 J over both waits, of which job 2 held a quarter of the CPUs all the time.
-    let of = |id: u32| joules(bench.station.jobs()[&id].energy.total().cpu);
-    assert_eq!(of(2), 100.0);
-    assert!((1.0..200.0).contains(&of(3)), "{} J", of(3));
+    let of = |id: u32| uj(&bench.station, id);
+    assert_joules(of(2), 100);
+    assert!((1_000_000..200_000_000).contains(&of(3)), "{} µJ", of(3));
     let sum = of(2) + of(3);
     let line = line(&mut bench.station);
     assert_eq!(line.jobs_j + line.system_j + line.unallocated_j, line.meter_j);
-    assert_eq!(joules(line.unallocated_j.cpu), 400.0 - sum);
+    assert_eq!(line.unallocated_j.cpu.as_u64(), 400_000_000 - sum);
     let said = line.warnings.iter().filter(|w| w.contains("jobs that ended then")).count();
     assert_eq!(said, 1, "{:?}", line.warnings);
     // It is over: what is drawn from now on is split as ever.
     set(&bench, Some(440));
     bench.station.sample();
-    assert_eq!(joules(bench.station.jobs()[&2].energy.total().cpu), 110.0);
+    assert_joules(uj(&bench.station, 2), 110);
 }
 
 #[test]
@@ -69,7 +75,8 @@ fn an_outage_goes_on_across_a_restart_and_so_does_whose_the_device_was() {
     second.station.restore(job);
     set(&second, Some(200));
     second.station.sample();
-    assert_eq!(second.joules(2), 100, "job 1's half is not job 2's");
+    // Job 1's half is not job 2's.
+    assert_joules(uj(&second.station, 2), 100);
 }
 
 #[test]
@@ -86,13 +93,16 @@ fn a_job_that_ended_while_ct_noded_did_not_run_leaves_its_part_of_the_gap_to_nob
     set(&second, Some(80));
     wait();
     second.station.sample();
-    assert_eq!((second.joules(1), second.joules(2)), (0, 20));
+    assert_eq!(uj(&second.station, 1), 0);
+    assert_joules(uj(&second.station, 2), 20);
     let first = &second.station.jobs()[&1];
     assert!(first.warnings.iter().any(|w| w.contains("not charged")), "{:?}", first.warnings);
     set(&second, Some(120));
     second.station.sample();
-    assert_eq!((second.joules(1), second.joules(2)), (20, 30), "until its end is known it goes on");
+    // Until its end is known it goes on.
+    assert_joules(uj(&second.station, 1), 20);
+    assert_joules(uj(&second.station, 2), 30);
     let line = line(&mut second.station);
-    assert_eq!(joules(line.unallocated_j.cpu), 70.0);
+    assert_joules(line.unallocated_j.cpu.as_u64(), 70);
     assert!(line.gap_s > 0.0 && line.warnings.iter().any(|w| w.starts_with("40.000 J drawn")));
 }
