@@ -148,7 +148,8 @@ impl Daemon {
     fn is_quiet(&self) -> bool {
         let is_busy = self.closing.is_busy() || self.endings.is_busy();
         let has_question = self.time_limits.is_due(&self.station);
-        !self.is_eventful && !is_busy && !has_question && self.station.is_quiet()
+        let is_idle = !self.is_eventful && !is_busy && !has_question;
+        is_idle && self.station.is_quiet() && !self.state.is_behind(&self.station)
     }
 
     /// Ends the node's line and keeps everything: the ledger has what it takes in time, the state

@@ -107,6 +107,11 @@ impl StateDir {
         }
     }
 
+    /// Whether more is known of the jobs than was written down, beside what they drew.
+    pub(super) fn is_behind(&self, station: &Station) -> bool {
+        self.saved.as_ref().is_none_or(|saved| saved.marks != marks(station))
+    }
+
     /// Writes down everything if a job came or went, or enough time has passed; the counters and
     /// every job are of the same instant, so that a gap can be booked from them.
     pub(super) fn save_if_due(&mut self, station: &Station) {
