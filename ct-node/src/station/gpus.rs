@@ -93,7 +93,7 @@ impl Station {
 
     /// Device files by their number in slurmd's list, as far as it has told it.
     pub(super) fn gres_numbers(&mut self) -> Vec<Vec<DeviceFile>> {
-        self.gpus.gres.as_mut().map(|list| list(false)).unwrap_or_default()
+        self.gpus.gres.as_mut().map(|list| list(Ask::AsKnown)).unwrap_or_default()
     }
 
     /// Whether the node has a GPU.
