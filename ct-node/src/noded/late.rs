@@ -81,6 +81,7 @@ mod tests {
         let sampler = Sampler::new(Vec::new(), Path::new("/nonexistent"));
         let mut station = Station::new(Config::default(), "n1".to_owned(), sampler);
         let mut late = Late::default();
+        let since = SystemTime::now() - Duration::from_secs(70);
         let mut warnings = |late: &mut Late, job_id: u32| {
             station.job_start(JobFacts { job_id, ..JobFacts::default() });
             late.mark(&mut station);
@@ -88,9 +89,9 @@ mod tests {
             job.warnings.iter().filter(|w| w.starts_with("ct-noded stood still from ")).count()
         };
         assert_eq!(warnings(&mut late, 1), 0);
-        late.note(SystemTime::now() - Duration::from_secs(70));
+        late.note(since);
         assert_eq!(warnings(&mut late, 1), 1);
-        late.note(SystemTime::now() - Duration::from_secs(70));
+        late.note(since);
         assert_eq!(warnings(&mut late, 1), 1);
         // Long after, a job that starts is as any other.
         late.0.as_mut().expect("a note").0 -= Duration::from_secs(2);

@@ -22,7 +22,7 @@ const NOTES: [&str; 3] = [ABSENCE_NAME, SILENCE_NAME, START_NAME];
 pub(super) struct RunDir {
     dir: PathBuf,
     watch: Option<OwnedFd>,
-    socket: Option<(u64, u64)>,
+    socket: Option<Identity>,
 }
 
 impl RunDir {
@@ -89,9 +89,12 @@ fn remove_notes(dir: &Path) {
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+/// Device, inode and when it was made: an inode's number is used again at once.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(path: &Path) -> io::Result<Identity> {
     let metadata = fs::symlink_metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
+    Ok((metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
 #[cfg(test)]
@@ -130,8 +133,11 @@ mod tests {
         // A stranger's in its place.
         fs::remove_file(&socket).unwrap();
         let _stranger = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let theirs = identity(&socket).ok();
+        assert_ne!(theirs, run_dir.socket);
         run_dir.look(&mut server).unwrap();
         assert_eq!(identity(&socket).ok(), run_dir.socket);
+        assert_ne!(theirs, run_dir.socket);
         fs::remove_dir_all(dir.path()).unwrap();
         assert!(run_dir.look(&mut server).is_err());
     }
