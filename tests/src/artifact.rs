@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::tree;
+
 /// Packages built so far by this process.
 static BUILT: Mutex<BTreeMap<String, ()>> = Mutex::new(BTreeMap::new());
 
@@ -17,6 +19,19 @@ fn profile_dir() -> Result<PathBuf> {
     let dir = exe.parent().context("this program lies in no directory")?;
     // Test programs lie in `deps` below the directory that the binaries lie in.
     Ok(if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir }.to_owned())
+}
+
+/// The plugin has to be built for the Slurm that loads it.
+const PLUGIN: &str = "carbontracker";
+
+/// As [`profile_dir`], but apart for Slurm from another tree.
+fn plugin_profile_dir() -> Result<PathBuf> {
+    let dir = profile_dir()?;
+    let (Some(_), Some(target), Some(profile)) = (tree::root(), dir.parent(), dir.file_name())
+    else {
+        return Ok(dir);
+    };
+    Ok(target.join("plugin").join(profile))
 }
 
 /// The path of one of this package's own binaries.
@@ -40,7 +55,7 @@ pub(crate) fn own_binary(name: &str) -> Result<PathBuf> {
 ///
 /// Where the build fails, with cargo's messages, or does not make that file.
 pub fn built(package: &str, file: &str) -> Result<PathBuf> {
-    let profile_dir = profile_dir()?;
+    let profile_dir = if package == PLUGIN { plugin_profile_dir()? } else { profile_dir()? };
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if !built.contains_key(package) {
         build(package, &profile_dir)?;
@@ -67,7 +82,9 @@ fn build(package: &str, profile_dir: &Path) -> Result<()> {
     };
     let target_dir = profile_dir.parent().context("the build directory has no parent")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let include = tree::root().map(|root| ("CT_SLURM_INCLUDE", root.join("usr/include")));
     let output = Command::new(cargo)
+        .envs(include.filter(|_| package == PLUGIN))
         .args(["build", "--quiet", "--package", package, "--profile", profile, "--target-dir"])
         .arg(target_dir)
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -33,6 +33,7 @@ pub mod plant;
 mod process;
 mod require;
 pub mod site;
+mod tree;
 
 pub use cluster::{Cluster, JobId, JobInfo, Output, Proctrack, User};
 pub use plant::{Meter, PowerPlant};

@@ -3,6 +3,8 @@
 use std::env;
 use std::path::Path;
 
+use crate::tree;
+
 /// The daemons and clients a cluster consists of; Debian installs them in these places.
 const PROGRAMS: [&str; 8] = [
     "/usr/sbin/slurmctld",
@@ -37,15 +39,18 @@ pub fn e2e_is_possible() -> bool {
 /// With pure cgroup v2, slurmd wants systemd and a scope of its own, which a throwaway node has not:
 /// its jobs are then tracked without control groups.
 pub fn has_cgroup_v1() -> bool {
-    ["freezer", "cpuset", "memory", "devices", "cpuacct"]
+    let is_mounted = ["freezer", "cpuset", "memory", "devices", "cpuacct"]
         .iter()
-        .all(|controller| Path::new("/sys/fs/cgroup").join(controller).is_dir())
+        .all(|controller| Path::new("/sys/fs/cgroup").join(controller).is_dir());
+    is_mounted && tree::has_slurm_plugin("cgroup_v1.so")
 }
 
 /// Says whether a test of control groups can run here; the reason it cannot goes to stderr.
 pub fn cgroup_test_is_possible() -> bool {
     if !has_cgroup_v1() {
-        say("test of control groups skipped: cgroup v1 is not mounted here");
+        say(
+            "test of control groups skipped: cgroup v1 is not mounted here, or not known to this Slurm",
+        );
     }
     has_cgroup_v1()
 }
@@ -59,7 +64,7 @@ pub fn cgroup_test_is_possible() -> bool {
 #[track_caller]
 pub fn accounting_test_is_possible() -> bool {
     let programs = ["/usr/sbin/slurmdbd", "/usr/sbin/mariadbd", "/usr/bin/mariadb-install-db"];
-    if let Some(program) = programs.iter().find(|program| !Path::new(program).exists()) {
+    if let Some(program) = programs.iter().find(|program| !tree::inside(program).exists()) {
         let reason = format!("{program} is not installed (Debian: slurmdbd mariadb-server)");
         let is_required = env::var("CT_ACCOUNTING").as_deref() == Ok("required");
         assert!(!is_required, "CT_ACCOUNTING=required, but {reason}");
@@ -70,7 +75,7 @@ pub fn accounting_test_is_possible() -> bool {
 }
 
 fn obstacle() -> Option<String> {
-    if let Some(program) = PROGRAMS.iter().find(|p| !Path::new(p).exists()) {
+    if let Some(program) = PROGRAMS.iter().find(|p| !tree::inside(p).exists()) {
         return Some(format!("{program} is not installed"));
     }
     (!rustix::process::geteuid().is_root()).then(|| "the cluster's daemons need root".to_owned())

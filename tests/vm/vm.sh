@@ -4,6 +4,8 @@
 #   vm.sh build             builds it below $VM: qemu, and a Debian 13 root image with Slurm and munge (1 minute)
 #   vm.sh run SCRIPT [DIR]  boots it, with DIR (default: SCRIPT's directory) copied to /host, runs SCRIPT there
 #                           as root and powers off; what it leaves in /host/out comes to $OUT
+#   vm.sh tree              prints the directory of a root tree of $SUITE with Slurm and munge, to be used without a
+#                           machine (CT_CLUSTER_ROOT); the machine's own where it is built, else a smaller one is made
 #   vm.sh clean             removes everything below $VM
 #
 # The script's output is shown live and its exit status is vm.sh's. DIR/pre.sh runs before munge,
@@ -113,20 +115,43 @@ EOF
     systemd-timesyncd man-db.timer logrotate.timer systemd-random-seed systemd-networkd-wait-online 2>/dev/null
 }
 
+# The suite's name decides its script; a suite that is newer than debootstrap itself has that of sid.
+strap() { # strap PACKAGES DIR
+  local script=/usr/share/debootstrap/scripts/$SUITE
+  [ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
+  command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap
+  rm -rf "$2"
+  debootstrap --variant=minbase --include="$1" "$SUITE" "$2" http://deb.debian.org/debian "$script" >"$VM/$SUITE-debootstrap.log" 2>&1
+}
+install_slurm() { # install_slurm DIR PACKAGES...: no daemon is started in there
+  local r=$1; shift
+  printf '#!/bin/sh\nexit 101\n' >"$r/usr/sbin/policy-rc.d"; chmod 755 "$r/usr/sbin/policy-rc.d"
+  cp /etc/resolv.conf "$r/etc/resolv.conf"; mount -t proc proc "$r/proc"
+  chroot "$r" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client libslurm-dev munge "$@" \
+    >"$VM/$SUITE-apt.log" 2>&1 || { umount "$r/proc"; return 1; }
+  umount "$r/proc"
+}
+
+tree() {
+  local r=$VM/$SUITE.root; T=$SECONDS
+  if [ ! -e "$r/.ok" ]; then
+    r=$VM/$SUITE.tree
+    if [ ! -e "$r/.ok" ]; then
+      mkdir -p "$VM"; strap systemd-standalone-sysusers "$r"; install_slurm "$r"
+      touch "$r/etc/hosts"   # bound over
+      rm -rf "$r"/var/cache/apt/archives/*.deb "$r"/var/lib/apt/lists/*; touch "$r/.ok"; lap "tree of $SUITE"
+    fi
+  fi
+  echo "$r"
+}
+
 build() {
   [ "$IMG" -nt "$0" ] && return   # built already, by this very script
   T=$SECONDS; mkdir -p "$VM"
-  command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap
   if [ ! -e "$R/.ok" ]; then
-    rm -rf "$R"
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,udev,kmod,iproute2,initramfs-tools,zstd,linux-image-cloud-amd64 \
-      "$SUITE" "$R" >"$VM/$SUITE-debootstrap.log" 2>&1
-    lap debootstrap
-    printf '#!/bin/sh\nexit 101\n' >"$R/usr/sbin/policy-rc.d"; chmod 755 "$R/usr/sbin/policy-rc.d"
-    cp /etc/resolv.conf "$R/etc/resolv.conf"; mount -t proc proc "$R/proc"
-    chroot "$R" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client libslurm-dev munge $EXTRA \
-      >"$VM/$SUITE-apt.log" 2>&1 || { umount "$R/proc"; return 1; }
-    lap "slurm and munge"
+    strap systemd,systemd-sysv,dbus,udev,kmod,iproute2,initramfs-tools,zstd,linux-image-cloud-amd64 "$R"; lap debootstrap
+    install_slurm "$R" $EXTRA; lap "slurm and munge"
+    mount -t proc proc "$R/proc"
     printf 'virtio_pci\nvirtio_blk\next4\n' >>"$R/etc/initramfs-tools/modules"
     sed -i 's/^MODULES=.*/MODULES=list/; s/^COMPRESS=.*/COMPRESS=lz4/' "$R/etc/initramfs-tools/initramfs.conf"
     chroot "$R" update-initramfs -u -k all >"$VM/$SUITE-initrd.log" 2>&1; umount "$R/proc"
@@ -157,7 +182,8 @@ run() {
 
 case "${1:-}" in
   build) build ;;
+  tree) tree ;;
   run) [ $# -ge 2 ] || { echo "usage: vm.sh run SCRIPT [DIR]" >&2; exit 2; }; rm -rf "${OUT:?}"; run "$2" "${3:-}" ;;
   clean) rm -rf "${VM:?}" ;;
-  *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

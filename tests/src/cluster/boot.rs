@@ -14,6 +14,7 @@ use rustix::process::Signal;
 
 use super::{CLUSTER_DIR_VARIABLE, Cluster, User};
 use crate::process::{end, is_alive, poll_until, signal};
+use crate::tree;
 
 /// How long a daemon may take to answer.
 const BOOT_PATIENCE: Duration = Duration::from_secs(30);
@@ -96,6 +97,7 @@ impl Cluster {
     ) -> Result<()> {
         let out = File::create(self.dir().join(format!("log/{name}.out")))?;
         let child = Command::new("setsid")
+            .args(tree::prefix(self.dir()))
             .arg(program)
             .args(args)
             // A crashing slurmstepd leaves its core in slurmd's working directory.

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::boot::SEARCH_PATH;
 use super::{CLUSTER_DIR_VARIABLE, Cluster, User};
 use crate::process::poll_until;
+use crate::tree;
 
 /// How long a command may take where nothing else is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -120,7 +121,10 @@ impl ClusterCommand<'_> {
     }
 
     fn to_command(&self) -> Command {
-        let mut command = Command::new("setpriv");
+        let mut words = tree::prefix(self.cluster.dir());
+        words.push("setpriv".into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         let (uid, gid) = (self.user.uid().to_string(), self.user.gid().to_string());
         command.args(["--reuid", &uid, "--regid", &gid, "--init-groups", "--"]);
         command.arg(&self.program).args(&self.args).current_dir(&self.dir);

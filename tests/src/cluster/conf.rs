@@ -18,7 +18,6 @@ AuthType=auth/munge
 AuthInfo=socket={munge}
 CredType=cred/munge
 MpiDefault=none
-SwitchType=switch/none
 StateSaveLocation={dir}/state
 SlurmctldPidFile={dir}/run/slurmctld.pid
 SlurmctldLogFile={dir}/log/slurmctld.log
@@ -61,8 +60,6 @@ PlugStackConfig={dir}/etc/plugstack.conf
     }
     if config.has_accounting {
         conf.push_str(&super::accounting::slurm_conf(layout));
-    } else {
-        conf.push_str("AccountingStorageType=accounting_storage/none\n");
     }
     for line in &config.extra {
         conf.push_str(line);

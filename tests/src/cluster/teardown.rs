@@ -16,6 +16,7 @@ use rustix::process::Signal;
 
 use super::{CLUSTER_DIR_VARIABLE, layout};
 use crate::process::{self, end, is_alive, poll_until, signal};
+use crate::tree;
 
 /// How long cancelled jobs have to end by themselves, and then, killed, to complete.
 const JOBS_PATIENCE: Duration = Duration::from_secs(1);
@@ -79,7 +80,9 @@ fn tasks(dir: &Path) -> Vec<u32> {
 /// The output of one of Slurm's commands; none where it fails or takes longer than 2 s.
 fn client(dir: &Path, program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new("timeout")
-        .args(["--signal=KILL", "2", program])
+        .args(["--signal=KILL", "2"])
+        .args(tree::prefix(dir))
+        .arg(program)
         .args(args)
         .env("SLURM_CONF", dir.join("etc/slurm.conf"))
         .stdin(Stdio::null())
