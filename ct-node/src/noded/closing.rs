@@ -26,6 +26,10 @@ const MOST_PAUSE: Duration = Duration::from_secs(600);
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How long slurmctld may say that a job is still being ended: epilogs take their time.
 const MOST_COMPLETING: Duration = Duration::from_secs(600);
+/// How long a slurmctld that is away is waited for: what it has not heard of it cannot have forgotten.
+const MOST_AWAY: Duration = Duration::from_secs(3600);
+/// Time between two questions then.
+const AWAY_PAUSE: Duration = Duration::from_secs(10);
 /// Part of a second that each node of a job adds to the time over which its nodes ask.
 const SPREAD_PER_NODE: Duration = Duration::from_millis(5);
 
@@ -148,6 +152,14 @@ impl Closing {
                 self.close(key, Some((reason, told)), station, logs, state);
             }
             Fate::Unknown | Fate::NoAnswer => self.close(key, None, station, logs, state),
+            Fate::Away => {
+                // It is for all of them, whose questions wait behind this one's.
+                let now = Instant::now();
+                for waiting in self.since.values_mut().filter(|w| w.since.elapsed() < MOST_AWAY) {
+                    waiting.heard = now;
+                }
+                self.asker.ask(Question { job_id: key.0, restart: key.1, after: AWAY_PAUSE });
+            }
             Fate::Alive => {
                 let Some(closing) = self.since.get_mut(&key) else { return };
                 let waited = closing.since.elapsed();
@@ -237,7 +249,7 @@ impl Closing {
         let is_over = match fate {
             Fate::Ended(..) => true,
             Fate::Alive => false,
-            Fate::Unknown | Fate::NoAnswer => gone_for >= GIVEN_UP_AFTER,
+            Fate::Unknown | Fate::Away | Fate::NoAnswer => gone_for >= GIVEN_UP_AFTER,
         };
         if is_this_run && is_over {
             log::warn!("job {job_id}: its end was not told; closed");

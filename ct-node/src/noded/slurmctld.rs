@@ -33,7 +33,9 @@ pub(super) enum Fate {
     Alive,
     /// slurmctld answers and knows no such job.
     Unknown,
-    /// No answer.
+    /// slurmctld is away: it can be asked again.
+    Away,
+    /// No answer, and none is to be expected.
     NoAnswer,
 }
 
@@ -150,8 +152,25 @@ fn show_job(job_id: u32, restart: u32) -> Fate {
             parse(&told.out, &job_id, restart)
         }
         Some(told) if told.is_success || told.err.contains("Invalid job id") => Fate::Unknown,
-        _ => Fate::NoAnswer,
+        Some(told) if is_away(&told.err) => Fate::Away,
+        Some(_) => Fate::NoAnswer,
+        // It waits for slurmctld for longer than we do; where there is no squeue it never does.
+        None if has_squeue() => Fate::Away,
+        None => Fate::NoAnswer,
     }
+}
+
+/// What a client says that reaches nobody.
+fn is_away(err: &str) -> bool {
+    ["Unable to contact slurm controller", "Connection refused", "Socket timed out"]
+        .iter()
+        .any(|text| err.contains(text))
+}
+
+/// Whether the client can be run at all.
+fn has_squeue() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join("squeue").is_file())
 }
 
 /// `ClusterName` of slurm.conf.
@@ -274,6 +293,14 @@ mod tests {
         let said = answer_of("sh", &["-c", script]).unwrap();
         assert!(said.is_success);
         assert_eq!((said.out.chars().count(), said.err.as_str()), (300_001, "e\n"));
+    }
+
+    #[test]
+    fn a_controller_that_is_away_is_told_from_a_client_that_fails() {
+        assert!(is_away(
+            "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
+        ));
+        assert!(!is_away("squeue: error: Invalid user for SlurmUser slurm"));
     }
 
     #[test]

@@ -62,9 +62,30 @@ impl Cluster {
     }
 
     fn boot_controller(&self) -> Result<()> {
-        let args = ["-D".to_owned(), "-c".to_owned()];
+        self.spawn_controller(&["-D", "-c"])
+    }
+
+    fn spawn_controller(&self, args: &[&str]) -> Result<()> {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
         self.spawn("slurmctld", "slurmctld", &args, &BTreeMap::new())?;
         self.wait_until("slurmctld answers", || self.answers("scontrol", &["ping"]))
+    }
+
+    /// Ends slurmctld with SIGTERM and waits for its end; it saves what it knows.
+    pub fn stop_slurmctld(&self) {
+        let text = fs::read_to_string(self.dir().join("pid/slurmctld")).unwrap_or_default();
+        if let Ok(pid) = text.trim().parse() {
+            end(pid, STOP_PATIENCE);
+        }
+    }
+
+    /// Starts slurmctld with what the one before knew.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not answer within 30 s.
+    pub fn start_slurmctld(&self) -> Result<()> {
+        self.note_failure(self.spawn_controller(&["-D"]))
     }
 
     fn boot_nodes(&self) -> Result<()> {
