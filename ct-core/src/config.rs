@@ -4,12 +4,14 @@
 //! that names the nearest known one; a missing default file means defaults, a missing named file is
 //! an error.
 
+mod budget;
 mod carbon;
 mod check;
 pub mod keys;
 pub mod plugstack;
 mod sections;
 
+pub use budget::{ANY_ACCOUNT, AccountBudget, Budgets};
 pub use carbon::{Carbon, Fetch, Provider};
 pub use sections::{
     Attribution, IdleWatts, Ledger, Limits, Node, Paths, Policy, Power, Switch, Track, YesNo,
@@ -44,6 +46,8 @@ pub struct Config {
     pub carbon: Carbon,
     /// The ledger.
     pub ledger: Ledger,
+    /// What accounts may draw in a month.
+    pub budget: Budgets,
 }
 
 /// Why a configuration is refused.
@@ -223,6 +227,14 @@ mod tests {
             [ledger]
             dir = "/l"
             cluster = "lab"
+            [budget]
+            timezone = "Europe/Berlin"
+            check_s = 5
+            [budget.account.physics]
+            energy_kwh = 500
+            on_budget = "stop"
+            [budget.account."*"]
+            co2_g = 1000.5
             "#,
         )
         .unwrap()
@@ -234,6 +246,8 @@ mod tests {
         assert_eq!(config.carbon.intensity_g_per_kwh, Some(143.3));
         assert_eq!(config.carbon.series_file.as_deref(), Some(Path::new("/x/n1.csv")));
         assert_eq!(config.carbon.fetch.provider, Some(Provider::ElectricityMaps));
+        assert_eq!(config.budget.of("physics").unwrap().energy_kwh, Some(500.0));
+        assert_eq!(config.budget.of("arts").unwrap().co2_g, Some(1000.5));
     }
 
     #[test]
@@ -267,6 +281,12 @@ mod tests {
             ("[track]\nconfirm_timeout_s = -1", &["track.confirm_timeout_s is -1", "at least 0"]),
             ("[track]\nconfirm_default = \"x\"", &["line 2"]),
             ("[carbon]\nintensity_g_per_kwh = -1", &["carbon.intensity_g_per_kwh is -1"]),
+            ("[budget]\nacount = {}", &["did you mean \"budget.account\""]),
+            ("[budget.account.a]\nenergy = 1", &["line 2", "energy_kwh"]),
+            ("[budget.account.a]\nenergy_kwh = -1", &["budget.account.\"a\".energy_kwh is -1"]),
+            ("[budget.account.a]\non_budget = \"warn\"", &["budget.account.\"a\" is empty"]),
+            ("[budget.account.a]\nco2_g = 1\non_budget = \"kill\"", &["line 3", "warn"]),
+            ("[budget]\ntimezone = \"Mars Base\"", &["budget.timezone is \"Mars Base\""]),
             ("[", &["line 1"]),
         ] {
             let message = parse(text).unwrap_err();

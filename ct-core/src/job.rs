@@ -4,6 +4,7 @@
 //! logs, text for the job's output, and at last a [`crate::record::Record`]. A value that can be
 //! written down at any time and taken up again.
 
+mod account;
 mod budget;
 mod confirm;
 mod epochs;
@@ -32,13 +33,14 @@ use crate::energy::{ByComponent, JobEnergy};
 use crate::log::writer::LogText;
 use crate::option::Settings;
 use crate::protocol::JobFacts;
-use crate::record::{BudgetUse, GpuShare, Prediction};
+use crate::record::{AccountBudgetUse, BudgetUse, GpuShare, Prediction};
 use crate::sample::Moment;
 use crate::slurm::CgroupPaths;
 use crate::source::Device;
 use crate::source::cgroup::CpuTime;
 use crate::units::Microjoules;
 use epochs::{EpochBook, Open};
+use pattern::Unseen;
 
 /// What surrounds every job on this node.
 #[derive(Clone, Copy)]
@@ -147,12 +149,19 @@ pub struct Job {
     pub is_taken_up: bool,
     /// What is degraded or left out for this job alone.
     pub warnings: BTreeSet<String>,
+    /// The account that slurmctld names, once it was asked; what a step's environment says is the
+    /// user's to change.
+    #[serde(default)]
+    pub account: Option<String>,
     /// When its time limit ends it, where that is known.
     #[serde(default)]
     pub limit_at: Option<DateTime<Utc>>,
     /// Whether its output is read for lines that begin an epoch.
     #[serde(skip)]
     pub is_output_read: bool,
+    /// Where in its output reading goes on after a restart.
+    #[serde(default)]
+    pub output_at: u64,
     /// The last instant of which its owner was shown energy, and its own energy then.
     #[serde(skip)]
     published: Option<(Moment, ByComponent<Microjoules>)>,
@@ -171,12 +180,17 @@ pub struct Job {
     confirmation: Option<Confirmation>,
     #[serde(default)]
     budget: Option<BudgetUse>,
+    #[serde(default)]
+    account_budget: Option<AccountBudgetUse>,
     /// When it was to be ended.
     #[serde(default)]
     end_wanted: Option<Moment>,
     /// What tells the running epoch from the next, with `epoch_by:pattern`.
     #[serde(default)]
     epoch_label: Option<String>,
+    /// Epochs of whose bounds nobody knew while its output was not read.
+    #[serde(default)]
+    unseen: Option<Unseen>,
 }
 
 impl Job {
@@ -206,8 +220,10 @@ impl Job {
             has_batch_step: false,
             is_taken_up: false,
             warnings: BTreeSet::new(),
+            account: None,
             limit_at: None,
             is_output_read: false,
+            output_at: 0,
             published: None,
             gpu_unused: Microjoules::ZERO,
             covered: Duration::ZERO,
@@ -218,8 +234,10 @@ impl Job {
             unsaid: String::new(),
             confirmation: None,
             budget: None,
+            account_budget: None,
             end_wanted: None,
             epoch_label: None,
+            unseen: None,
         }
     }
 
@@ -293,16 +311,24 @@ impl Job {
     /// [`EpochError`] where none was running.
     pub fn epoch_end(&mut self, at: Moment, context: Context<'_>) -> Result<String, EpochError> {
         let open = self.epochs.take()?;
+        let epoch = self.epoch_since(&open, at);
+        Ok(self.complete_epoch(at, epoch, context))
+    }
+
+    /// What came since an epoch began.
+    fn epoch_since(&self, open: &Open, at: Moment) -> Epoch {
         let own = self.own_at(at).since(&open.own);
         let energy = own + self.others.energy.since(&open.others);
         let duration = at.since(&open.at);
-        let energy = self.shown(energy, duration);
-        let epoch = Epoch { duration, energy, end: at.wall };
+        Epoch { duration, energy: self.shown(energy, duration), end: at.wall }
+    }
+
+    fn complete_epoch(&mut self, at: Moment, epoch: Epoch, context: Context<'_>) -> String {
         let footprint = self.priced(context.factors).of_epoch(&epoch);
         self.epochs.complete(epoch, footprint);
         let text = self.report_epoch(at, epoch, context);
         self.check_budget(at, context);
-        Ok(self.unless_unseen(text))
+        self.unless_unseen(text)
     }
 
     /// No more epochs: text for the job's output.
@@ -371,7 +397,7 @@ const MOST_UNSAID: usize = 16 * 1024;
 
 impl Job {
     /// Keeps text for the job's output until somebody comes who prints it.
-    fn say_later(&mut self, text: &str) {
+    pub fn say_later(&mut self, text: &str) {
         if self.unsaid.len() + text.len() <= MOST_UNSAID {
             self.unsaid.push_str(text);
         }

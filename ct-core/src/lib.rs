@@ -5,12 +5,13 @@
 //! [`carbon`] turns joules into grams, [`prediction`] looks ahead, and [`log`], [`record`] and
 //! [`ledger`] write down what came out. [`job`] is the state of one tracked job between its start
 //! and its end. Beside the flow stand what everybody needs: [`units`], [`slurm`], [`option`],
-//! [`config`], [`protocol`], [`text`]; `gpu` tells whose GPU is which.
+//! [`config`], [`protocol`], [`text`]; `gpu` tells whose GPU is which, [`account`] what accounts have used.
 //!
 //! This crate knows nothing of Slurm's headers, prints nothing and holds no unsafe code.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod account;
 pub mod attribution;
 pub mod carbon;
 pub mod config;

@@ -110,6 +110,11 @@ pub enum Request {
         /// Its job.
         job_id: u32,
     },
+    /// Is the job's owner to end it? Asked by the process that watches a job for its owner.
+    Watch {
+        /// The job.
+        job_id: u32,
+    },
     /// How does the job stand? The job's user, or root.
     Status {
         /// The job.
@@ -147,6 +152,9 @@ pub enum Reply {
         /// Whether a handle of the step's output file is wanted.
         #[serde(default, skip_serializing_if = "is_false")]
         wants_output: bool,
+        /// Whether a process of the step's user is to watch the job, and to end it at its budget.
+        #[serde(default, skip_serializing_if = "is_false")]
+        wants_watch: bool,
     },
     /// Text for the job's output; empty where there is nothing to say.
     Text {

@@ -108,6 +108,10 @@ pub struct Record {
     /// first node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetUse>,
+    /// What the job's account may draw this month, and what came of it; only where the site set a
+    /// budget, and on the first node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_budget: Option<AccountBudgetUse>,
     /// Epochs; `None` where none were declared or marked.
     pub epochs: Option<Epochs>,
     /// The last prediction.
@@ -294,6 +298,26 @@ pub struct BudgetUse {
     pub action: BudgetAction,
 }
 
+/// The month's budget of a job's account, what was seen of it, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccountBudgetUse {
+    /// The account.
+    pub account: String,
+    /// The month, `2026-11`; `None` where the sums of this month were not known.
+    pub month: Option<String>,
+    /// Energy that jobs of the account had used when the sums were made, in kWh with PUE, this one
+    /// left out.
+    pub used_energy_kwh: f64,
+    /// Their footprint in gCO2e.
+    pub used_co2_g: f64,
+    /// When the sums were made; `None` where they were not known.
+    #[serde(default, with = "timestamp::option")]
+    pub as_of: Option<DateTime<Utc>>,
+    /// The budget, and what came of it.
+    #[serde(flatten)]
+    pub budget: BudgetUse,
+}
+
 /// Sum over the nodes of a job, as its first node saw it when it wrote its record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobTotal {
@@ -358,6 +382,8 @@ pub enum EndReason {
     BootFail,
     /// Its end was not told; found gone.
     Lost,
+    /// It has not ended: only in what is shown of a running job, never in the ledger.
+    Running,
     /// Ended, and Slurm could not be asked how.
     #[serde(other)]
     Unknown,
@@ -378,6 +404,7 @@ impl EndReason {
             Self::Deadline => "deadline",
             Self::BootFail => "boot_fail",
             Self::Lost => "lost",
+            Self::Running => "running",
             Self::Unknown => "unknown",
         }
     }

@@ -12,7 +12,7 @@ use ct_core::sampler::now;
 use ct_core::units::Joules;
 
 use crate::log_files::LogFiles;
-use crate::outputs::{self, Outputs};
+use crate::outputs::{self, Found, Outputs};
 use crate::station::Station;
 
 /// Age of what is shown that is fresh enough for a status.
@@ -73,7 +73,12 @@ impl Desk<'_> {
                 self.station.job_start(*facts);
                 // Only a step knows all that the names of the logs are made of.
                 let tracked = self.is_tracked(job_id);
-                Ok(Reply::Started { tracked, open_logs: None, wants_output: false })
+                Ok(Reply::Started {
+                    tracked,
+                    open_logs: None,
+                    wants_output: false,
+                    wants_watch: false,
+                })
             }
             Request::StepStart { job, step } => {
                 self.for_slurm(peer)?;
@@ -124,6 +129,11 @@ impl Desk<'_> {
                 self.for_owner(peer, job_id)?;
                 Ok(self.marked(job_id, String::new()))
             }
+            Request::Watch { job_id } => {
+                self.for_owner(peer, job_id)?;
+                let end = self.station.is_owner_to_end(job_id);
+                Ok(Reply::Text { text: String::new(), need_logs: false, confirm: None, end })
+            }
             Request::Status { job_id } => {
                 self.for_owner(peer, job_id)?;
                 // A question is no event: whoever asks in a loop costs nobody a sample each time, and
@@ -165,7 +175,8 @@ impl Desk<'_> {
         let is_open = self.logs.has(job_id);
         let open_logs = if is_open { None } else { self.station.wanted_logs(job_id) };
         let wants_output = self.station.wants_output(job_id, step);
-        Reply::Started { tracked: self.is_tracked(job_id), open_logs, wants_output }
+        let wants_watch = self.station.wants_watch(job_id, step);
+        Reply::Started { tracked: self.is_tracked(job_id), open_logs, wants_output, wants_watch }
     }
 
     /// Answers a mark: text for the job's output, a question that waits, whether to end the job.
@@ -194,21 +205,31 @@ impl Desk<'_> {
     /// The job's output file, whose lines begin its epochs.
     fn output(&mut self, peer: Peer, job_id: u32, fds: Vec<OwnedFd>) -> Result<Reply, String> {
         self.for_owner(peer, job_id)?;
+        let is_slurms = self.for_slurm(peer).is_ok();
         let job = self.station.job_mut(job_id).ok_or_else(|| unknown(job_id))?;
         let is_asked_for = job.settings.epoch_by == EpochBy::Pattern && job.tracked;
-        if !is_asked_for || job.is_output_read {
+        // slurmstepd passes it again when its program is over.
+        let is_at_end = job.has_lost_output() || (job.is_output_read && is_slurms);
+        if !is_asked_for || (job.is_output_read && !is_at_end) {
             return Err(format!("no output file of job {job_id} is wanted"));
         }
-        self.outputs.follow(job_id, &job.settings.epoch_pattern, fds).map_err(|e| e.to_string())?;
-        job.is_output_read = true;
+        if !job.is_output_read {
+            let from = job.has_lost_output().then_some(job.output_at);
+            let pattern = &job.settings.epoch_pattern;
+            self.outputs.follow(job_id, pattern, fds, from).map_err(|e| e.to_string())?;
+            job.is_output_read = true;
+        }
+        if is_at_end {
+            self.outputs.begin_to_finish(job_id);
+        }
         Ok(text(String::new()))
     }
 
     fn read_output_to_its_end(&mut self, job_id: u32, step: &str) {
         let job = self.station.jobs().get(&job_id);
         if job.is_some_and(|job| job.is_output_read && (step == "batch" || !job.has_batch_step)) {
-            let labels = self.outputs.finish(job_id);
-            self.station.output_began_epochs(job_id, &labels);
+            let found = self.outputs.finish(job_id);
+            take_found(self.station, &found);
         }
     }
 
@@ -243,14 +264,36 @@ impl Desk<'_> {
 /// Hands on what was found in jobs' output.
 pub fn take_epochs(station: &mut Station, logs: &mut LogFiles, outputs: &Outputs) {
     for found in outputs.found() {
-        station.output_began_epochs(found.job_id, &found.labels);
-        let Some(job) = station.job_mut(found.job_id) else { continue };
-        if found.is_behind {
-            let warning =
-                "the output grew too fast to be read: lines that begin epochs may be lost";
-            job.warnings.insert(warning.to_owned());
+        take_found(station, &found);
+        if let Some(job) = station.job_mut(found.job_id) {
+            logs.flush(job);
         }
-        logs.flush(job);
+    }
+    print_unsaid(station, outputs);
+}
+
+fn take_found(station: &mut Station, found: &Found) {
+    if !found.labels.is_empty() {
+        station.output_began_epochs(found.job_id, &found.labels);
+    }
+    let Some(job) = station.job_mut(found.job_id) else { return };
+    job.output_at = job.output_at.max(found.at);
+    job.say_later(&found.unsaid);
+    if found.is_behind {
+        let warning = "the output grew too fast to be read: lines that begin epochs may be lost";
+        job.warnings.insert(warning.to_owned());
+    }
+}
+
+/// Prints what is to be said in outputs that are read, as no mark comes that would bring it.
+fn print_unsaid(station: &mut Station, outputs: &Outputs) {
+    for job in station.jobs_mut().filter(|job| outputs.has(job.facts.job_id)) {
+        let text = job.take_unsaid();
+        if !text.is_empty()
+            && let Err(text) = outputs.print(job.facts.job_id, text)
+        {
+            job.say_later(&text);
+        }
     }
 }
 
@@ -288,6 +331,7 @@ fn status(job: &Job, station: &Station) -> JobStatus {
         epoch_running: job.is_epoch_running(),
         prediction: job.outlook(context).map(rounded),
         budget: job.budget().cloned(),
+        account_budget: job.account_budget().cloned(),
         waits_s: job.waits_since().map(|since| now().since(&since).as_secs_f64()),
         gpus: job.all_gpus().cloned().collect(),
         intensity: pricing.used,

@@ -4,12 +4,14 @@
 //! and [`dispatch`] answer the protocol, [`log_files`] appends to users' logs, [`outputs`] reads jobs'
 //! output for epochs, [`ending`] ends a job that is over its budget, [`pace`] bounds
 //! what one user may have in a time. [`noded`] adds what only a daemon
-//! needs, [`track`] what only a command does; [`series_watch`] looks after the site's file of
-//! intensities.
+//! needs, [`track`] what only a command does; [`file_watch`] looks after small files of the site's:
+//! [`series_watch`] its intensities, [`account_watch`] what accounts have used.
 #![forbid(unsafe_code)]
 
+pub mod account_watch;
 pub mod dispatch;
 pub mod ending;
+pub mod file_watch;
 pub mod log_files;
 pub mod logging;
 pub mod noded;

@@ -12,10 +12,10 @@ mod late;
 mod live;
 mod privileges;
 mod run_dir;
+mod running;
 mod slurmctld;
 mod startup;
 mod state;
-mod time_limit;
 mod unseen;
 
 pub use cli::{command, main};

@@ -30,6 +30,7 @@ use ct_core::sampler::{Sampler, now};
 
 use activity::Activities;
 
+use crate::account_watch::AccountWatch;
 use crate::pace::{Limit, Paces};
 use crate::series_watch::SeriesWatch;
 
@@ -63,6 +64,7 @@ pub struct Station {
     node: String,
     factors: Factors,
     series: Option<SeriesWatch>,
+    accounts: Option<AccountWatch>,
     sampler: Sampler,
     jobs: BTreeMap<u32, Job>,
     /// Those of an earlier life whose processes are gone, in the gap that nobody knows their end in.
@@ -97,6 +99,7 @@ impl Station {
         Self {
             factors: Factors::from_config(&config),
             series: None,
+            accounts: None,
             mem_total_mb: activity::mem_total_mb(&config.path.procfs),
             activities: Activities::of_node(&config, &sampler),
             baselines,
@@ -129,6 +132,11 @@ impl Station {
     pub fn watch_series(&mut self, watch: Option<SeriesWatch>) {
         self.series = watch;
         self.refresh_series();
+    }
+
+    /// Holds jobs against the budgets of their accounts.
+    pub fn watch_accounts(&mut self, watch: Option<AccountWatch>) {
+        self.accounts = watch;
     }
 
     /// Prices with a guessed intensity, and says so.

@@ -12,5 +12,6 @@ mod marks;
 mod place;
 mod run;
 mod silence;
+mod watch;
 
 pub use cli::{command, main};

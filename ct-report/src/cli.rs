@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and the commands that answer.
 
 pub(crate) mod aggregate;
+pub(crate) mod budget;
 pub(crate) mod check;
 #[cfg(feature = "parquet")]
 pub(crate) mod compact;
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Intensity(intensity::IntensityArgs),
     /// Show one job: components, epochs, share of its nodes, what helps to need less
     Job(Box<job::JobArgs>),
+    /// Show what accounts have used of their budgets this month, or write it for the nodes
+    Budget(budget::BudgetArgs),
     /// Write the sums of this month as metrics
     Export(Box<export::ExportArgs>),
     /// Write one page with charts and tables, which needs nothing but itself

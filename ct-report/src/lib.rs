@@ -3,6 +3,7 @@
 //! The command line picks a command; a command loads, adds up and renders, in this order.
 #![forbid(unsafe_code)]
 
+mod account;
 mod aggregate;
 mod check;
 mod cli;
@@ -57,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Usage(args) => cli::usage::run(args),
         Command::Intensity(args) => cli::intensity::run(args),
         Command::Job(args) => cli::job::run(args),
+        Command::Budget(args) => cli::budget::run(args),
         Command::Export(args) => cli::export::run(args),
         Command::Html(args) => cli::html::run(args),
         Command::Check(args) => cli::check::run(args),

@@ -7,6 +7,7 @@ pub(crate) mod groups;
 #[cfg(feature = "parquet")]
 pub(crate) mod hours;
 pub(crate) mod jobs;
+pub(crate) mod live;
 pub(crate) mod logs;
 pub(crate) mod nodes;
 pub(crate) mod paths;

@@ -11,7 +11,7 @@ mod socket;
 
 pub(crate) use file::{effective_uid, make_file};
 pub(crate) use process::{Daemon, start_daemon};
-pub(crate) use socket::{connect, peer_uid, receive, send};
+pub(crate) use socket::{connect, pair, peer_uid, receive, receive_handles, send};
 
 use std::io;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! Starting ct-noded where none listens. One that is not needed ends by itself: it takes a lock.
+//! Starting ct-noded where none listens, and a job's watcher where it needs one. A ct-noded that is not
+//! needed ends by itself: it takes a lock.
 
 use std::ffi::{CString, OsStr};
 use std::fs;
@@ -7,6 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+
+use ct_core::protocol::{JOB_ID_ENV, SOCKET_ENV};
 
 use crate::absence;
 use crate::client::{self, Client, ClientError};
@@ -18,6 +21,9 @@ use crate::site::{Service, Site};
 /// Where ct-noded is looked for without `noded=PATH`.
 const USUAL_PLACES: [&str; 3] =
     ["/usr/sbin/ct-noded", "/usr/bin/ct-noded", "/usr/local/sbin/ct-noded"];
+
+/// Where ct-track is looked for, after the directory of `noded=PATH`.
+const PLACES_OF_TRACK: [&str; 2] = ["/usr/bin/ct-track", "/usr/local/bin/ct-track"];
 
 /// What a hook waits for the socket of a ct-noded it started.
 const START_MS: u64 = 300;
@@ -100,6 +106,32 @@ pub(crate) fn start(
     result.is_ok()
 }
 
+/// Starts `ct-track watch` for the task that calls, as its user: it ends with the task, and ends the
+/// job where its budget says so.
+pub(crate) fn watch(site: &Site, service: &Service, job_id: u32, log: &Log) {
+    let beside = site.noded.iter().map(|noded| noded.with_file_name("ct-track"));
+    let mut places = beside.chain(PLACES_OF_TRACK.iter().map(PathBuf::from));
+    let started = match places.find(|p| p.is_file()) {
+        Some(program) => watcher(&program, service, job_id).and_then(|w| os::start_daemon(&w)),
+        None => Err(io::ErrorKind::NotFound.into()),
+    };
+    if let Err(e) = started {
+        let text = format!("cannot start ct-track: {e}; a job without marks passes its budget");
+        log.error(Kind::Start, &text);
+    }
+}
+
+fn watcher(program: &Path, service: &Service, job_id: u32) -> io::Result<Daemon> {
+    let task = std::process::id().to_string();
+    let args = [program.as_os_str(), OsStr::new("watch"), OsStr::new(&task)];
+    let args = args.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<_, _>>()?;
+    let mut env = base_env()?;
+    let socket = service.socket.as_os_str().as_bytes();
+    env.push(CString::new([SOCKET_ENV.as_bytes(), b"=", socket].concat())?);
+    env.push(CString::new(format!("{JOB_ID_ENV}={job_id}"))?);
+    Ok(Daemon { args, env, cgroups: Vec::new() })
+}
+
 fn program(site: &Site, service: &Service, log: &Log) -> Option<PathBuf> {
     if site.noded.is_some() {
         return site.noded.clone();
@@ -119,12 +151,17 @@ fn daemon(program: &Path, site: &Site, node: &str, cgroups: Vec<CString>) -> io:
         args.extend([OsStr::new("--config"), config.as_os_str()]);
     }
     args.extend([OsStr::new("--node"), OsStr::new(node)]);
+    let args = args.into_iter().map(|a| CString::new(a.as_bytes())).collect::<Result<_, _>>()?;
+    Ok(Daemon { args, env: base_env()?, cgroups })
+}
+
+/// What finds Slurm's clients, and they their configuration.
+fn base_env() -> io::Result<Vec<CString>> {
     let mut env = vec![CString::new(search_path())?];
     if let Some(conf) = std::env::var_os("SLURM_CONF") {
         env.push(CString::new([b"SLURM_CONF=", conf.as_bytes()].concat())?);
     }
-    let args = args.into_iter().map(|a| CString::new(a.as_bytes())).collect::<Result<_, _>>()?;
-    Ok(Daemon { args, env, cgroups })
+    Ok(env)
 }
 
 /// The usual directories, and those of the running Slurm: ct-noded asks slurmctld by `squeue`.

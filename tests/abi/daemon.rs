@@ -99,14 +99,22 @@ impl Answers {
     fn answer(&mut self, request: &Request, handles: Vec<OwnedFd>) -> Reply {
         match request {
             Request::Ping {} => Reply::Pong { version: "0".to_owned(), pid: 1 },
-            Request::JobStart(_) => {
-                Reply::Started { tracked: true, open_logs: None, wants_output: false }
-            }
+            Request::JobStart(_) => Reply::Started {
+                tracked: true,
+                open_logs: None,
+                wants_output: false,
+                wants_watch: false,
+            },
             Request::StepStart { .. } => {
                 let names = vec!["42.log".to_owned(), "42.json".to_owned()];
                 let open_logs =
                     self.is_tracking.then(|| OpenLogs { dir: "carbontracker".into(), names });
-                Reply::Started { tracked: self.is_tracking, open_logs, wants_output: false }
+                Reply::Started {
+                    tracked: self.is_tracking,
+                    open_logs,
+                    wants_output: false,
+                    wants_watch: false,
+                }
             }
             Request::Logs { .. } => {
                 assert_eq!(handles.len(), 2);

@@ -55,6 +55,23 @@ pub fn cgroup_test_is_possible() -> bool {
     has_cgroup_v1()
 }
 
+/// Says whether a program that a test needs is in the PATH; that it is not goes to stderr.
+///
+/// # Panics
+///
+/// With `CT_E2E=required`, where it is one that tests/install-deps.sh installs.
+#[track_caller]
+pub fn has_program(name: &str, is_installed: bool) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    if env::split_paths(&path).any(|dir| dir.join(name).is_file()) {
+        return true;
+    }
+    let is_required = is_installed && env::var("CT_E2E").as_deref() == Ok("required");
+    assert!(!is_required, "CT_E2E=required, but {name} is missing; see tests/install-deps.sh");
+    say(&format!("test skipped: {name} is missing"));
+    false
+}
+
 /// Says whether a cluster with accounts can be started here; slurmdbd and MariaDB are asked for only
 /// where `CT_ACCOUNTING=required` is set, as they are large.
 ///

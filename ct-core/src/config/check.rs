@@ -69,6 +69,9 @@ pub(super) fn values(config: &Config, path: &Path) -> Result<(), ConfigError> {
     if let Err((key, value, expected)) = carbon::check(&config.carbon) {
         return bad(key, value, &expected);
     }
+    if let Err((key, value, expected)) = config.budget.check() {
+        return bad(&key, value, &expected);
+    }
     Ok(())
 }
 

@@ -82,6 +82,21 @@ pub static SECTIONS: &[Section] = &[
         FETCH,
     ),
     section("ledger", "", LEDGER),
+    section(
+        "budget",
+        "What accounts may draw in a month. Off without an account. \"ct-report budget --write\", run \
+         by a timer, adds up what their ended jobs have used; a running job adds its own.",
+        BUDGET,
+    ),
+    Section {
+        name: "budget.account",
+        about: "Budgets by account, with PUE, such as: physics = { energy_kwh = 500, co2_g = 200000, \
+                on_budget = \"stop\" }. \"*\" is every account without one of its own. \"warn\", the \
+                default, says it in the logs, the output and the record of each job; \"stop\" also \
+                ends the jobs that run when it is passed.",
+        keys: &[],
+        is_open: true,
+    },
 ];
 
 const NODE: &[Key] = &[
@@ -131,8 +146,9 @@ const TRACK: &[Key] = &[
         "allow_stop",
         "false",
         "Whether ct-noded keeps the capability CAP_KILL and itself ends the processes of a job that \
-         asked for on_budget:stop and has passed its budget. Without it the job is ended by its own \
-         ct-track, as its owner, at the next mark of an epoch.",
+         is to end at its budget, or at its account's. Without it the job is ended as its owner: by \
+         its own ct-track at the next mark of an epoch, or by the process \"ct-track watch\" that the \
+         plugin starts in such jobs.",
     ),
     is("stop_grace_s", "30", "Seconds between SIGTERM and SIGKILL then."),
     is(
@@ -251,6 +267,15 @@ const LEDGER: &[Key] = &[
     unset("cluster", r#""lab""#, "Cluster name in records; Slurm's ClusterName if unset."),
 ];
 
+const BUDGET: &[Key] = &[
+    is(
+        "timezone",
+        r#""UTC""#,
+        "Zone in which months begin: \"UTC\", \"local\" or a name such as \"Europe/Berlin\".",
+    ),
+    is("check_s", "60", "Seconds between two looks whether there are new sums."),
+];
+
 /// Names of a section's keys and of the sections in it; `None` where there is no such section, or
 /// its keys are checked elsewhere. The root is the section "".
 pub(super) fn names_in(section: &str) -> Option<Vec<&'static str>> {
@@ -274,7 +299,7 @@ mod tests {
     fn a_section_knows_its_keys_and_the_sections_in_it() {
         assert_eq!(names_in("track.limits"), Some(vec!["update_interval_min_s"]));
         assert!(names_in("track").unwrap().ends_with(&["confirm_default", "options", "limits"]));
-        let roots = ["node", "path", "track", "attribution", "power", "carbon", "ledger"];
+        let roots = ["node", "path", "track", "attribution", "power", "carbon", "ledger", "budget"];
         assert_eq!(names_in(""), Some(roots.to_vec()));
         assert_eq!(names_in("track.options"), None);
         assert_eq!(names_in("nodes"), None);

@@ -54,7 +54,7 @@ impl Job {
             used.exceeded_at = Some(at.wall);
             if used.on_budget == OnBudget::Stop {
                 used.action = BudgetAction::Asked;
-                self.end_wanted = Some(at);
+                self.end_wanted = self.end_wanted.or(Some(at));
             }
         }
     }
@@ -77,8 +77,15 @@ impl Job {
 
     /// Notes what was done to end it.
     pub fn note_end(&mut self, action: BudgetAction) {
-        if let Some(used) = self.budget.as_mut().filter(|_| self.end_wanted.is_some()) {
-            used.action = used.action.max(action);
+        if self.end_wanted.is_none() {
+            return;
+        }
+        let of_account = self.account_budget.as_mut().map(|used| &mut used.budget);
+        // That budget which asked for the end.
+        for used in self.budget.iter_mut().chain(of_account) {
+            if used.action >= BudgetAction::Asked {
+                used.action = used.action.max(action);
+            }
         }
     }
 }

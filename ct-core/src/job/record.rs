@@ -58,6 +58,7 @@ impl Job {
             epochs: self.record_epochs(),
             prediction: self.outlook(context),
             budget: self.budget.clone(),
+            account_budget: self.account_budget.clone(),
             method: self.methods(context),
             coverage: self.coverage(),
             attribution: context.policy.as_str().to_owned(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 
 use super::*;
+use crate::account::AccountUse;
 use crate::carbon::intensity::IntensitySeries;
 use crate::carbon::series;
 use crate::config::Config;
@@ -432,4 +433,121 @@ fn a_question_holds_back_the_actual_block_until_it_is_answered() {
     assert!(said.starts_with("CarbonTracker: Continuing...\nCarbonTracker: \nActual"), "{said}");
     assert!(!job.answer(crate::config::YesNo::N, at(13), world.context()), "answered already");
     assert!(!job.is_to_end() && job.waits_since().is_none());
+}
+
+#[test]
+fn epochs_that_nobody_saw_have_equal_parts_of_their_time_and_energy() {
+    let world = World::new();
+    let mut job = job("epochs:4,epoch_by:pattern");
+    run_until(&mut job, 5);
+    job.output_began_epoch(at(5), Some("1"), world.context());
+    run_until(&mut job, 10);
+    job.output_began_epoch(at(10), Some("2"), world.context());
+    run_until(&mut job, 12);
+    // ct-noded ends here, and a later life reads the rest of the output when the program is over.
+    job.output_is_lost();
+    assert!(job.has_lost_output() && !job.is_epoch_running());
+    let json = serde_json::to_string(&job).unwrap();
+    let mut job: Job = serde_json::from_str(&json).unwrap();
+    run_until(&mut job, 40);
+    job.is_output_read = true;
+    for label in ["2", "3", "3", "4"] {
+        job.output_began_epoch(at(40), Some(label), world.context());
+    }
+    job.output_ended(at(40), world.context());
+    // Three of them from 10 to 40 s, at 120 W.
+    let seconds: Vec<u64> = job.epochs().iter().map(|e| e.duration.as_secs()).collect();
+    assert_eq!(seconds, [5, 10, 10, 10]);
+    let joules: Vec<f64> =
+        job.epochs().iter().map(|e| e.energy.total().to_joules().as_joules()).collect();
+    assert_eq!(joules, [600.0, 1200.0, 1200.0, 1200.0]);
+    assert!(job.warnings.iter().any(|w| w.contains("the bounds of 3 epochs")), "{job:?}");
+    assert!(job.take_unsaid().contains("Predicted consumption for 4 epoch(s)"));
+}
+
+#[test]
+fn without_the_rest_of_the_output_the_running_epoch_is_none() {
+    let world = World::new();
+    let mut job = job("epochs:2,epoch_by:pattern");
+    job.output_began_epoch(at(0), Some("1"), world.context());
+    run_until(&mut job, 10);
+    job.output_is_lost();
+    job.output_ended(at(10), world.context());
+    assert_eq!(job.n_epochs(), 0);
+    assert!(job.warnings.iter().any(|w| w.contains("could not be read again")), "{job:?}");
+}
+
+/// Sums of November in which physics has used 0.1 kWh and 50 g.
+fn sums() -> AccountUse {
+    let month = ("2026-11-01T00:00:00Z".parse().unwrap(), "2026-12-01T00:00:00Z".parse().unwrap());
+    let mut sums = AccountUse::new(at(0).wall, "2026-11".into(), "UTC".into(), month);
+    let used = crate::account::Used { energy_kwh: 0.1, co2e_g: 50.0 };
+    sums.accounts.insert("physics".to_owned(), used);
+    sums
+}
+
+fn budgets(text: &str) -> crate::config::Budgets {
+    Config::parse(text, std::path::Path::new("c.toml")).unwrap().budget
+}
+
+#[test]
+fn an_accounts_budget_is_held_against_what_ended_jobs_used_and_this_one() {
+    let world = World::new();
+    let budgets = budgets("[budget.account.physics]\nenergy_kwh = 0.101\non_budget = \"stop\"\n");
+    let sums = sums();
+    let mut job = job("epochs:3");
+    job.epoch_start(at(0));
+    run_until(&mut job, 10);
+    job.epoch_end(at(10), world.context()).unwrap();
+    // Until slurmctld has named the account there is none.
+    assert!(job.check_account(at(10), &budgets, Ok(&sums), world.context()).is_empty());
+    job.account = Some("physics".to_owned());
+    // 120 W for 10 s with PUE 1.58 are 0.000527 kWh, and three times that 0.00158.
+    let said = job.check_account(at(10), &budgets, Ok(&sums), world.context());
+    assert_eq!(said.len(), 1, "{said:?}");
+    let expected = "Budget of account physics: predicted are 0.101580 kWh of 0.101 kWh \
+                    for 2026-11, 0.100000 kWh and 50.000000 g of it by jobs that had ended by \
+                    2026-11-23T10:00:00Z.";
+    assert_eq!(said[0], expected);
+    assert!(job.end_wanted().is_none());
+    run_until(&mut job, 20);
+    let said = job.check_account(at(20), &budgets, Ok(&sums), world.context());
+    assert!(said[0].contains("used are 0.101053 kWh") && said[0].ends_with("The job is to end."));
+    assert_eq!(job.end_wanted(), Some(at(20)));
+    assert!(job.check_account(at(21), &budgets, Ok(&sums), world.context()).is_empty(), "once");
+    assert!(job.log.error.contains("WARNING - Budget of account physics"), "{}", job.log.error);
+    job.note_end(crate::record::BudgetAction::Terminated);
+    let record = job.record(EndReason::Cancelled, world.context());
+    let used = record.account_budget.as_ref().unwrap();
+    assert_eq!((used.month.as_deref(), used.as_of), (Some("2026-11"), Some(at(0).wall)));
+    assert_eq!(used.budget.action, crate::record::BudgetAction::Terminated);
+    let line = record.to_line().unwrap();
+    assert!(line.contains(r#""account_budget":{"account":"physics","month":"2026-11","#), "{line}");
+    assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
+}
+
+#[test]
+fn without_sums_of_this_month_a_job_alone_is_held_against_its_accounts_budget() {
+    let world = World::new();
+    let budgets = budgets("[budget.account.\"*\"]\nco2_g = 0.3\n");
+    let mut sums = sums();
+    (sums.month, sums.to) = ("2026-10".to_owned(), at(0).wall);
+    let mut job = job("on");
+    job.account = Some("arts".to_owned());
+    run_until(&mut job, 10);
+    // 0.000527 kWh at 445 g/kWh are 0.234 g.
+    assert!(job.check_account(at(10), &budgets, Ok(&sums), world.context()).is_empty());
+    assert!(job.warnings.iter().any(|w| w.contains("they are of 2026-10")), "{:?}", job.warnings);
+    run_until(&mut job, 20);
+    let said = job.check_account(at(20), &budgets, Err("x"), world.context());
+    assert!(said[0].contains("what others used is not known") && job.end_wanted().is_none());
+    let used = job.account_budget().unwrap();
+    assert_eq!((used.as_of, used.budget.by), (None, Some(crate::record::PassedBy::Actual)));
+    // An account without a budget has none.
+    let none = self::budgets("[budget.account.physics]\nco2_g = 1\n");
+    let mut other = self::job("on");
+    other.account = Some("arts".to_owned());
+    run_until(&mut other, 10);
+    assert!(other.check_account(at(10), &none, Ok(&sums), world.context()).is_empty());
+    assert!(other.account_budget().is_none());
 }

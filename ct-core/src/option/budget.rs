@@ -15,6 +15,13 @@ pub enum OnBudget {
     Stop,
 }
 
+impl OnBudget {
+    /// Whether a job that passes it is ended.
+    pub fn is_stop(self) -> bool {
+        self == Self::Stop
+    }
+}
+
 /// A budget, in the numbers of the blocks: with PUE, of the components the owner chose.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Budget {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::energy::ByComponent;
-use crate::record::{BudgetUse, GpuShare, IntensityUsed, Prediction};
+use crate::record::{AccountBudgetUse, BudgetUse, GpuShare, IntensityUsed, Prediction};
 
 /// A running job as ct-noded sees it. Energies are rounded to whole joules: no raw counter
 /// leaves the daemon, as finer ones tell what other processes compute.
@@ -32,6 +32,9 @@ pub struct JobStatus {
     /// The budget and what came of it, where one is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetUse>,
+    /// The month's budget of its account, and what came of it, where one is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_budget: Option<AccountBudgetUse>,
     /// Seconds for which the job has waited for an answer, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_s: Option<f64>,

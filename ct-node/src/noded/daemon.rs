@@ -14,10 +14,11 @@ use super::closing::Closing;
 use super::late::Late;
 use super::live::Live;
 use super::run_dir::RunDir;
+use super::running::Running;
 use super::startup::Started;
 use super::state::StateDir;
-use super::time_limit::TimeLimits;
 use super::unseen::Unseen;
+use crate::account_watch::AccountWatch;
 use crate::dispatch::{Desk, Peer, take_epochs};
 use crate::ending::Endings;
 use crate::log_files::LogFiles;
@@ -43,7 +44,7 @@ struct Daemon {
     logs: LogFiles,
     outputs: Outputs,
     endings: Endings,
-    time_limits: TimeLimits,
+    running: Running,
     unseen: Unseen,
     state: StateDir,
     closing: Closing,
@@ -71,19 +72,20 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
     let mut state = StateDir::new(&config.node.state_dir, &config.path.procfs);
     state.restore(&mut station);
     let outputs = Outputs::waking(wake_end.try_clone()?);
-    let time_limits = TimeLimits::spawn(wake_end.try_clone()?)?;
+    let running = Running::spawn(wake_end.try_clone()?)?;
     let unseen = Unseen::spawn(station.node(), wake_end.try_clone()?)?;
     let closing = Closing::new(&mut station, wake_end)?;
     closing.enter_kept(&state);
     let live = Live::open(&mut station)?;
     super::gres::open(&mut station)?;
     station.watch_series(SeriesWatch::start(&station.config().carbon)?);
+    station.watch_accounts(AccountWatch::start(station.config())?);
     let mut daemon = Daemon {
         station,
         logs: LogFiles::default(),
         outputs,
         endings: Endings::default(),
-        time_limits,
+        running,
         unseen,
         state,
         closing,
@@ -147,7 +149,7 @@ impl Daemon {
     /// Whether nothing has happened since the last turn but that jobs drew energy.
     fn is_quiet(&self) -> bool {
         let is_busy = self.closing.is_busy() || self.endings.is_busy();
-        let has_question = self.time_limits.is_due(&self.station);
+        let has_question = self.running.is_due(&self.station);
         let is_idle = !self.is_eventful && !is_busy && !has_question;
         is_idle && self.station.is_quiet() && !self.state.is_behind(&self.station)
     }
@@ -211,7 +213,7 @@ impl Daemon {
     fn after_event(&mut self) {
         (self.is_eventful, self.last_turn) = (false, Instant::now());
         take_epochs(&mut self.station, &mut self.logs, &self.outputs);
-        self.time_limits.turn(&mut self.station);
+        self.running.turn(&mut self.station);
         self.unseen.turn(&mut self.station);
         self.endings.turn(&mut self.station);
         self.closing.turn(&mut self.station, &mut self.logs, &mut self.state);

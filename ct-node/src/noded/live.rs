@@ -1,5 +1,6 @@
 //! Jobs over several nodes: each node keeps `live/<job>/<node>.json` in the ledger's directory
-//! current, the first node reads the others'.
+//! current, the first node reads the others'. Of every tracked job the first node keeps its record as
+//! it stands, with the last prediction, in `live/<job>/.record.json`, for `ct-report job`.
 //!
 //! All of it on a thread, as the ledger may lie on a file system that hangs. Between two readings
 //! the others' energy is carried on with their last power.
@@ -13,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use ct_core::energy::{ByComponent, Component};
-use ct_core::job::{Job, Others};
+use ct_core::job::{Context, Job, Others};
+use ct_core::ledger::{LIVE_DIR, LIVE_RECORD};
+use ct_core::record::EndReason;
 use ct_core::sample::Moment;
 use ct_core::units::{Joules, Microjoules};
 use serde::{Deserialize, Serialize};
@@ -27,6 +30,11 @@ const PATIENCE: Duration = Duration::from_millis(150);
 const KEPT_FOR: Duration = Duration::from_secs(120);
 /// Time that each node of a job adds to the interval of its writes.
 const SPREAD_PER_NODE: Duration = Duration::from_millis(50);
+
+/// Least time between two writes of a running job's record, as its epochs end.
+const RECORD_PAUSE: Duration = Duration::from_secs(60);
+/// The same where it has no new prediction.
+const LONG_RECORD_PAUSE: Duration = Duration::from_secs(600);
 
 /// Jobs whose other nodes are remembered; more than ever run on a node at once.
 const MOST_JOBS: usize = 1024;
@@ -121,12 +129,16 @@ pub(super) struct Live {
     node: String,
     commands: Sender<Command>,
     published: HashMap<(u32, u32), Published>,
+    /// Jobs whose record was published: when, and with the prediction of when.
+    records: HashMap<(u32, u32), (Moment, Option<DateTime<Utc>>)>,
+    /// Whether nothing was published yet.
+    is_new: bool,
 }
 
 impl Live {
     /// Starts the thread and gives the station its eyes.
     pub(super) fn open(station: &mut Station) -> std::io::Result<Self> {
-        let dir = station.config().ledger.dir.join("live");
+        let dir = station.config().ledger.dir.join(LIVE_DIR);
         let (commands, inbox) = channel();
         thread::Builder::new()
             .name("live".to_owned())
@@ -135,7 +147,8 @@ impl Live {
         let mut eyes = Eyes { dir: dir.clone(), commands: commands.clone(), seen: HashMap::new() };
         station.look_at_other_nodes_with(Box::new(move |job, nodes, at| eyes.look(job, nodes, at)));
         let node = station.node().to_owned();
-        Ok(Self { dir, node, commands, published: HashMap::new() })
+        let (published, records) = (HashMap::new(), HashMap::new());
+        Ok(Self { dir, node, commands, published, records, is_new: true })
     }
 
     /// Publishes this node's part of every job that has other nodes.
@@ -143,6 +156,9 @@ impl Live {
         for job in station.jobs().values() {
             if job.facts.n_nodes.unwrap_or(1) > 1 {
                 self.publish_job(job);
+            }
+            if job.tracked && job.is_first_node {
+                self.publish_record(job, station.context());
             }
         }
         let is_running = |(id, restart): &(u32, u32)| {
@@ -154,6 +170,37 @@ impl Live {
             let job = ended.into_iter().find(|j| (j.facts.job_id, j.restart) == key);
             self.publish_end(key, job.map(|j| j.energy.total()));
         }
+        // A job that an earlier life took up as lost has published there.
+        let ended = station.ended().iter().map(|e| (e.job.facts.job_id, e.job.restart));
+        let lost = ended.filter(|_| self.is_new);
+        let over: Vec<_> =
+            self.records.keys().filter(|k| !is_running(k)).copied().chain(lost).collect();
+        for key in over {
+            self.records.remove(&key);
+            let _ = self.commands.send(Command::Remove { path: self.record_path(key.0) });
+        }
+        self.is_new = false;
+    }
+
+    /// Publishes a running job's record at its first prediction and then ever so often.
+    fn publish_record(&mut self, job: &Job, context: Context<'_>) {
+        let key = (job.facts.job_id, job.restart);
+        let predicted_at = job.prediction.as_ref().map(|p| p.at);
+        let is_due = match self.records.get(&key) {
+            None => predicted_at.is_some() || job.elapsed() >= RECORD_PAUSE,
+            Some((at, earlier)) => {
+                let pause = if *earlier == predicted_at { LONG_RECORD_PAUSE } else { RECORD_PAUSE };
+                job.last.since(at) >= pause
+            }
+        };
+        if is_due && let Ok(text) = job.record(EndReason::Running, context).to_line() {
+            self.records.insert(key, (job.last, predicted_at));
+            let _ = self.commands.send(Command::Write { path: self.record_path(key.0), text });
+        }
+    }
+
+    fn record_path(&self, job_id: u32) -> PathBuf {
+        self.dir.join(job_id.to_string()).join(LIVE_RECORD)
     }
 
     fn publish_job(&mut self, job: &Job) {

@@ -278,9 +278,7 @@ fn restore_running(station: &mut Station, last: &LastSample, jobs: Vec<Job>) {
         let warning = "ct-noded was restarted; the gap is booked from the counters";
         job.warnings.insert(warning.to_owned());
         if job.tracked && job.settings.epoch_by == EpochBy::Pattern {
-            let warning = "epochs after the restart are not seen: the output is not read again";
-            job.warnings.insert(warning.to_owned());
-            job.abandon_epoch();
+            job.output_is_lost();
         }
         station.restore(job);
     }

@@ -2,6 +2,8 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::follower::OwnLines;
+
 /// Bytes of a line that are looked at; the rest of a longer one is not.
 const MOST_OF_LINE: usize = 4096;
 /// Bytes of a label that tell epochs apart.
@@ -47,11 +49,14 @@ pub fn compile(pattern: &str) -> Result<Regex, PatternError> {
 pub(super) struct Scanner {
     pattern: Regex,
     line: Vec<u8>,
+    /// Bytes since the last line's end.
+    n_pending: u64,
+    own: OwnLines,
 }
 
 impl Scanner {
     pub(super) fn new(pattern: Regex) -> Self {
-        Self { pattern, line: Vec::new() }
+        Self { pattern, line: Vec::new(), n_pending: 0, own: OwnLines::default() }
     }
 
     /// Takes more of the output: labels of the lines that begin epochs.
@@ -64,6 +69,7 @@ impl Scanner {
             let text = &part[..part.len() - usize::from(is_whole)];
             let room = MOST_OF_LINE.saturating_sub(self.line.len());
             self.line.extend_from_slice(&text[..text.len().min(room)]);
+            self.n_pending += part.len() as u64;
             if is_whole {
                 labels.extend(self.end_line());
             }
@@ -71,8 +77,20 @@ impl Scanner {
         labels
     }
 
+    /// Bytes that were taken of a line whose end is still to come.
+    pub(super) fn n_pending(&self) -> u64 {
+        self.n_pending
+    }
+
+    /// Lines that are our own, and will be in the output.
+    pub(super) fn leave_out(&mut self, text: &str) {
+        self.own.add(text);
+    }
+
     /// The output is at its end: its last line may have none.
     pub(super) fn end_line(&mut self) -> Option<Label> {
+        self.n_pending = 0;
+        self.own.take_from(&mut self.line);
         let found = self.pattern.captures(&self.line).map(|groups| {
             let group = groups.get(1).map(|g| g.as_bytes()).filter(|g| !g.is_empty());
             group.map(|g| String::from_utf8_lossy(&g[..g.len().min(MOST_OF_LABEL)]).into_owned())

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use ct_core::config::YesNo;
 use ct_core::job::Job;
 use ct_core::option::{Choice, EpochBy, OptionSet, Settings, parse};
@@ -11,6 +10,7 @@ use ct_core::protocol::{Confirm, ConfirmState};
 use ct_core::sampler::now;
 
 use super::Station;
+use crate::account_watch::AccountWatch;
 
 /// Keys that a program may declare: what it knows of its own training.
 const DECLARABLE: &[&str] = &[
@@ -125,11 +125,17 @@ impl Station {
         is_asked_for && job.is_first_node && is_the_step && !job.is_output_read
     }
 
-    /// Says when the job's time limit ends it.
-    pub fn set_limit(&mut self, job_id: u32, at: DateTime<Utc>) {
-        if let Some(job) = self.jobs.get_mut(&job_id) {
-            job.limit_at = Some(at);
-        }
+    /// Whether a process of the job's user is to watch the job in this step, and to end it: it, or its
+    /// account, may have a budget at which it ends, and the site does not let us end it.
+    pub fn wants_watch(&self, job_id: u32, step: &str) -> bool {
+        let Some(job) = self.jobs.get(&job_id) else { return false };
+        let is_own = job.tracked && job.settings.budget.is_some_and(|b| b.on_budget.is_stop());
+        let is_of_account = self.config.budget.account.values().any(|b| b.on_budget.is_stop());
+        let is_the_step = step == "batch" || !job.has_batch_step;
+        (is_own || is_of_account)
+            && !self.config.track.allow_stop
+            && job.is_first_node
+            && is_the_step
     }
 
     /// Whether the job's owner, who asks, is to end it: the site does not, or cannot.
@@ -149,8 +155,14 @@ impl Station {
     pub(super) fn check_budgets(&mut self) {
         let context =
             super::context(&self.factors, &self.config, &self.sampler, &self.node, &self.problems);
+        let sums = self.accounts.as_ref().map(AccountWatch::latest);
         for job in self.jobs.values_mut() {
             job.check_budget(job.last, context);
+            let Some(sums) = &sums else { continue };
+            let sums = sums.as_deref().map_err(String::as_str);
+            for said in job.check_account(job.last, &self.config.budget, sums, context) {
+                log::info!("job {}: {said}", job.facts.job_id);
+            }
         }
     }
 }

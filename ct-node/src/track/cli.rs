@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use ct_core::config::YesNo;
 use ct_core::option::{EpochBy, KEYS, OptionSet};
 
-use super::{confirm, marks, run};
+use super::{confirm, marks, run, watch};
 use crate::outputs;
 
 /// Runs ct-track.
@@ -28,6 +28,7 @@ pub fn main() -> ExitCode {
             let answer = if is_yes { YesNo::Y } else { YesNo::N };
             confirm::confirm(answer, sub.get_one::<u32>("job").copied())
         }
+        Some(("watch", sub)) => watch::watch(sub.get_one::<i32>("pid").copied().unwrap_or(0)),
         Some(("run", sub)) => run_command(sub),
         _ => ExitCode::from(2),
     }
@@ -125,6 +126,12 @@ pub fn command() -> Command {
                         .value_parser(value_parser!(u32))
                         .help("Job id; this job if left out"),
                 ),
+        )
+        .subcommand(
+            Command::new("watch")
+                .about("End the job when it has passed its budget; started by the plugin")
+                .hide(true)
+                .arg(Arg::new("pid").required(true).value_parser(value_parser!(i32))),
         )
         .subcommand(run_subcommand())
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use ct_core::config::{Config, Policy};
 use ct_core::energy::Component;
+use ct_core::job::Job;
 use ct_core::option::{EpochBy, OptionSet};
 use ct_core::protocol::{
     JOB_ID_ENV, JobFacts, OpenLogs, Reply, SOCKET_ENV, SOCKET_NAME, parse_request, to_line,
@@ -158,7 +159,7 @@ impl Local {
     fn follow_own_output(&mut self, pattern: &str) -> bool {
         let Ok(file) = File::open("/proc/self/fd/1") else { return false };
         let is_file = file.metadata().is_ok_and(|m| m.is_file());
-        is_file && self.outputs.follow(self.job_id, pattern, vec![file.into()]).is_ok()
+        is_file && self.outputs.follow(self.job_id, pattern, vec![file.into()], None).is_ok()
     }
 
     /// Ends the command where its owner said no, or its budget is passed.
@@ -225,6 +226,8 @@ impl Local {
             if ready[2] {
                 drain(&self.found);
                 take_epochs(&mut self.station, &mut self.logs, &self.outputs);
+                let unsaid = self.station.job_mut(self.job_id).map(Job::take_unsaid);
+                eprint_text(&unsaid.unwrap_or_default());
             }
             if self.station.next_sample_in().is_zero() {
                 self.station.sample();
@@ -242,9 +245,11 @@ impl Local {
         let labels = if self.pattern().is_none() {
             Vec::new()
         } else if self.is_passed_on {
-            self.outputs.drain(self.job_id)
+            let (labels, pipe) = self.outputs.drain(self.job_id);
+            pipe.map(leave_to_cat);
+            labels
         } else {
-            self.outputs.finish(self.job_id)
+            self.outputs.finish(self.job_id).labels
         };
         self.station.output_began_epochs(self.job_id, &labels);
         let text = self.station.step_end(self.job_id, "batch");
@@ -307,6 +312,15 @@ fn all_of_others(sampler: &Sampler) -> String {
 
 fn gpus(sampler: &Sampler) -> impl Iterator<Item = &Device> {
     sampler.devices().iter().filter(|d| d.component == Component::Gpu)
+}
+
+/// Leaves a pipe that the command's children still write to to a process of its own: they go on, and
+/// so does whoever reads what they print, but the command is over.
+fn leave_to_cat(pipe: OwnedFd) {
+    let cat = Command::new("cat").stdin(pipe).stderr(Stdio::null()).spawn();
+    if let Err(e) = cat {
+        say(&format!("the output of the command's children ends here: cannot run cat: {e}"));
+    }
 }
 
 /// A directory that only this user can enter.

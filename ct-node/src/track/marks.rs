@@ -76,7 +76,11 @@ fn show(status: &JobStatus) -> String {
     let running = if status.epoch_running { ", one is running" } else { "" };
     lines.push(format!("  Epochs     {}{of} done{running}", status.epochs_done));
     lines.extend(status.prediction.as_ref().map(show_prediction));
-    lines.extend(status.budget.as_ref().map(show_budget));
+    lines.extend(status.budget.as_ref().map(|budget| show_budget("", budget)));
+    if let Some(of) = &status.account_budget {
+        let month = of.month.as_deref().unwrap_or("this month");
+        lines.push(show_budget(&format!("account {} {month}, ", of.account), &of.budget));
+    }
     if let Some(seconds) = status.waits_s {
         lines.push(format!("  Waits      {seconds:.0} s for an answer: ct-track confirm y, or n"));
     }
@@ -99,7 +103,7 @@ fn show_prediction(p: &Prediction) -> String {
     format!("  Predicted  {seconds:.0} s, {joules:.0} J{interval}, {grams:.3} gCO2e for {of}")
 }
 
-fn show_budget(budget: &BudgetUse) -> String {
+fn show_budget(whose: &str, budget: &BudgetUse) -> String {
     let energy = budget.max_energy_kwh.map(|kwh| format!("{kwh} kWh"));
     let co2 = budget.max_co2_g.map(|g| format!("{g} gCO2e"));
     let limits: Vec<String> = [energy, co2].into_iter().flatten().collect();
@@ -108,5 +112,5 @@ fn show_budget(budget: &BudgetUse) -> String {
         (None, Some(_)) => "passed by the prediction",
         (None, None) => "not passed",
     };
-    format!("  Budget     {}: {state}", limits.join(", "))
+    format!("  Budget     {whose}{}: {state}", limits.join(", "))
 }

@@ -13,6 +13,7 @@ use crate::job::share::NodeShare;
 use crate::job::summary::Summary;
 use crate::job::{Run, is_one_job, runs, shown_id};
 use crate::load::jobs::{self, Place, Sources};
+use crate::load::live;
 use crate::load::pieces::Ledger;
 use crate::load::shares::read_share;
 use crate::query::time::{Edge, Zone, parse_time};
@@ -78,12 +79,14 @@ pub(crate) fn run(args: &JobArgs) -> Result<Outcome> {
             found.push(record.clone());
         }
     };
-    let records = jobs::fold(&sources, &mut outcome, add, Vec::extend)?;
+    let mut records = jobs::fold(&sources, &mut outcome, add, Vec::extend)?;
+    records.extend(running(&sources, &query, &records, &mut outcome));
     let runs = runs(records);
     outcome.matched = runs.len();
     if runs.is_empty() {
         note(
-            "a job is in the ledger once it has ended; of a running one `ct-track status ID` tells",
+            "a job is in the ledger once it has ended; of a running one `ct-track status ID` tells, \
+             and some time after its start this command",
         );
         return Ok(outcome);
     }
@@ -91,6 +94,22 @@ pub(crate) fn run(args: &JobArgs) -> Result<Outcome> {
     let shares: Vec<NodeShare> = runs.iter().map(|run| share(run).unwrap_or_default()).collect();
     print(args, &runs, &shares)?;
     Ok(outcome)
+}
+
+/// Records of the job as it runs, of which the ledger has none yet.
+fn running(
+    sources: &Sources,
+    query: &Query,
+    ended: &[Record],
+    outcome: &mut Outcome,
+) -> Vec<Record> {
+    let Some(ledger) = &sources.ledger else { return Vec::new() };
+    let mut found = live::records(&ledger.dir, outcome);
+    found.retain(|record| {
+        let is_ended = ended.iter().any(|e| e.key() == record.key() && e.start == record.start);
+        !is_ended && query.touches(record.start, record.end) && query.selects(record)
+    });
+    found
 }
 
 fn print(args: &JobArgs, runs: &[Run], shares: &[NodeShare]) -> Result<()> {

@@ -8,7 +8,7 @@ mod logs;
 mod output;
 mod step;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ct_core::protocol::{JOB_ID_ENV, OpenLogs, Reply, Request, SOCKET_ENV};
@@ -35,7 +35,10 @@ struct State {
     /// Whether ct-noded answered at first: one that has gone since is worth a new start.
     was_answered: bool,
     open_logs: Option<OpenLogs>,
-    wants_output: bool,
+    /// Where ct-noded wants the first task's output: our end and the task's, which hands it over, so
+    /// that it can be passed on once more when the step ends.
+    output: Option<(OwnedFd, OwnedFd)>,
+    wants_watch: bool,
     handles: Vec<OwnedFd>,
     n_exited: u32,
     is_ended: bool,
@@ -67,7 +70,8 @@ pub(crate) fn init_post_opt(spank: &Spank) {
         service,
         was_answered: false,
         open_logs: None,
-        wants_output: false,
+        output: None,
+        wants_watch: false,
         handles: Vec::new(),
         n_exited: 0,
         is_ended: false,
@@ -77,8 +81,9 @@ pub(crate) fn init_post_opt(spank: &Spank) {
             step.was_answered = true;
             spank.setenv(SOCKET_ENV, &step.service.socket.to_string_lossy());
             spank.setenv(JOB_ID_ENV, &step.id.job_id.to_string());
-            if let Reply::Started { open_logs, wants_output, .. } = reply {
-                (step.open_logs, step.wants_output) = (open_logs, wants_output);
+            if let Reply::Started { open_logs, wants_output, wants_watch, .. } = reply {
+                (step.open_logs, step.wants_watch) = (open_logs, wants_watch);
+                step.output = wants_output.then(os::pair).and_then(Result::ok);
             }
         }
         Err(error) => absence::report(&log, &step.service, &error),
@@ -123,21 +128,32 @@ pub(crate) fn user_init(spank: &Spank) {
     }
 }
 
-/// In the step's first task, as its user, before the program starts: its standard output is read for
-/// epochs, where the job wants that and it is a file.
+/// In the step's first task, as its user, before the program starts.
 pub(crate) fn task_init(spank: &Spank) {
     // A fork of slurmstepd: nobody is left who could give a lock back.
     let Ok(guard) = STATE.try_lock() else { return };
-    let Some(state) = guard.as_ref().filter(|state| state.wants_output) else { return };
+    let Some(state) = guard.as_ref() else { return };
     let is_first = spank.item_u32(sys::S_TASK_ID) == Some(0);
     if !is_first || spank.item_u32(sys::S_JOB_UID) != Some(os::effective_uid()) {
         return;
     }
+    if state.wants_watch {
+        spawn::watch(&state.site, &state.service, state.id.job_id, &state.id.log());
+    }
+    if let Some((_, to_stepd)) = &state.output {
+        hand_over_output(state, to_stepd);
+    }
+}
+
+/// The first task's standard output is read for epochs, where it is a file.
+fn hand_over_output(state: &State, to_stepd: &OwnedFd) {
     match output::open() {
-        Ok(handle) => {
-            let request = Request::Output { job_id: state.id.job_id };
+        Ok(handles) => {
+            // A socket's buffer holds them until slurmstepd needs them, or ends.
+            let fds: Vec<_> = handles.iter().map(AsRawFd::as_raw_fd).collect();
+            let _ = os::send(to_stepd, b"h", &fds, patience(&state.service));
             let client = Client::connect(&state.service, patience(&state.service));
-            if let Err(error) = client.and_then(|c| c.ask_with(&request, &[handle])) {
+            if let Err(error) = client.and_then(|c| pass_output(&c, state.id.job_id, &handles)) {
                 logging::say(&format!("carbontracker: epochs are not counted: {error}\n"));
             }
         }
@@ -161,8 +177,12 @@ pub(crate) fn task_exit(spank: &Spank) {
     if state.id.name == BATCH {
         // Nothing is lost that exit would not say: an answer is not waited for twice.
         let request = Request::Status { job_id: state.id.job_id };
-        let _ =
-            Client::connect(&state.service, patience(&state.service)).and_then(|c| c.ask(&request));
+        if let Ok(client) = Client::connect(&state.service, patience(&state.service))
+            && client.ask(&request).is_ok()
+        {
+            // It is read to its end while slurmstepd goes on to exit.
+            pass_output_again(&client, state);
+        }
     } else {
         end_step(state);
     }
@@ -186,8 +206,9 @@ fn end_step(state: &mut State) {
     }
 }
 
-fn ask_for_text(state: &State) -> Result<String, ClientError> {
+fn ask_for_text(state: &mut State) -> Result<String, ClientError> {
     let client = reach_again(state)?;
+    pass_output_again(&client, state);
     let request = Request::StepEnd { job_id: state.id.job_id, step: state.id.name.clone() };
     let Reply::Text { text, need_logs, .. } = client.ask(&request)? else {
         return Ok(String::new());
@@ -214,6 +235,22 @@ fn pass_logs(client: &Client, state: &State) -> Result<String, ClientError> {
     let request = Request::Logs { job_id: state.id.job_id };
     let reply = client.ask_with(&request, &state.handles)?;
     Ok(if let Reply::Text { text, .. } = reply { text } else { String::new() })
+}
+
+/// Passes the task's output on.
+fn pass_output(client: &Client, job_id: u32, handles: &[OwnedFd]) -> Result<Reply, ClientError> {
+    client.ask_with(&Request::Output { job_id }, handles)
+}
+
+/// Passes the output on once more, as its program is over: it is read to its end, and a ct-noded that
+/// was started meanwhile has it not yet.
+fn pass_output_again(client: &Client, state: &mut State) {
+    let Some((from_task, _)) = state.output.take() else { return };
+    let handles = os::receive_handles(&from_task).unwrap_or_default();
+    if !handles.is_empty() {
+        // Without an answer some epochs are lost, which the record says.
+        let _ = pass_output(client, state.id.job_id, &handles);
+    }
 }
 
 impl StepId {

@@ -7,10 +7,10 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use super::{check_int, receive};
+use super::{check_int, pair, receive};
 use crate::os::Deadline;
 
 /// What to start.
@@ -32,6 +32,7 @@ pub(crate) struct Daemon {
 pub(crate) fn start_daemon(daemon: &Daemon) -> io::Result<()> {
     let args = pointers(&daemon.args);
     let env = pointers(&daemon.env);
+    // Closed on exec: how the child tells why exec failed.
     let (report_in, report_out) = pair()?;
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     // SAFETY: the child only runs `become_daemon`, which keeps to async-signal-safe calls.
@@ -46,19 +47,6 @@ pub(crate) fn start_daemon(daemon: &Daemon) -> io::Result<()> {
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
-}
-
-/// Two connected sockets, closed on exec: how the child tells why exec failed.
-fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut fds: [RawFd; 2] = [-1; 2];
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: `fds` has room for two descriptors.
-    check_int(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
-    // SAFETY: socketpair has just returned this descriptor, and nobody else knows it.
-    let first = unsafe { OwnedFd::from_raw_fd(fds[0]) };
-    // SAFETY: as above.
-    let second = unsafe { OwnedFd::from_raw_fd(fds[1]) };
-    Ok((first, second))
 }
 
 /// The intermediate child ends at once; no wait of Slurm's own may find it.

@@ -39,6 +39,19 @@ pub(crate) fn connect(path: &Path, deadline: Deadline) -> io::Result<OwnedFd> {
     }
 }
 
+/// Two connected sockets, closed on exec.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut fds: [RawFd; 2] = [-1; 2];
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: `fds` has room for two descriptors.
+    check_int(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
+    // SAFETY: socketpair has just returned this descriptor, and nobody else knows it.
+    let first = unsafe { OwnedFd::from_raw_fd(fds[0]) };
+    // SAFETY: as above.
+    let second = unsafe { OwnedFd::from_raw_fd(fds[1]) };
+    Ok((first, second))
+}
+
 fn address(path: &Path) -> io::Result<libc::sockaddr_un> {
     // SAFETY: sockaddr_un is plain data, for which all zeros is a value.
     let mut address: libc::sockaddr_un = unsafe { mem::zeroed() };
@@ -132,6 +145,41 @@ fn attach(message: &mut libc::msghdr, control: &mut Control, handles: &[RawFd]) 
     // overlap the caller's handles.
     unsafe { ptr::copy_nonoverlapping(handles.as_ptr().cast(), data, size as usize) };
     Ok(())
+}
+
+/// The handles that came with one byte, where they have come.
+pub(crate) fn receive_handles(socket: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
+    let mut control = Control { header: [], space: [0; CONTROL_SPACE] };
+    let mut byte = [0_u8; 1];
+    let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
+    // SAFETY: msghdr is plain data, for which all zeros is a value.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
+    message.msg_control = control.space.as_mut_ptr().cast();
+    message.msg_controllen = CONTROL_SPACE;
+    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+    // SAFETY: `message` points to `part`, `byte` and `control`, which all outlive the call.
+    check(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) })?;
+    // SAFETY: the kernel has filled in `message`, whose control buffer is still there.
+    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    // SAFETY: `header` is NULL or points to a header that the kernel has filled in.
+    let Some(found) = (unsafe { header.as_ref() }) else { return Ok(Vec::new()) };
+    // SAFETY: CMSG_LEN only computes.
+    let empty = unsafe { libc::CMSG_LEN(0) } as usize;
+    if found.cmsg_level != libc::SOL_SOCKET || found.cmsg_type != libc::SCM_RIGHTS {
+        return Ok(Vec::new());
+    }
+    let n = (found.cmsg_len as usize).saturating_sub(empty) / size_of::<RawFd>();
+    let mut fds = [-1; MAX_HANDLES];
+    let n = n.min(MAX_HANDLES);
+    // SAFETY: `header` begins a control message.
+    let data = unsafe { libc::CMSG_DATA(header) };
+    let size = n * size_of::<RawFd>();
+    // SAFETY: there are `size` bytes behind `data`, by the message's own length, and room for them.
+    unsafe { ptr::copy_nonoverlapping(data, fds.as_mut_ptr().cast(), size) };
+    // SAFETY: the kernel has just made these descriptors for us alone.
+    let own = |fd: &RawFd| unsafe { OwnedFd::from_raw_fd(*fd) };
+    Ok(fds.iter().take(n).map(own).collect())
 }
 
 /// Receives what there is, waiting for the first byte; 0 at the end.

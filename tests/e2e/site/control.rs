@@ -1,7 +1,6 @@
-//! What an owner may steer: the question after the prediction, and budgets.
+//! What an owner may steer, and see meanwhile: the question after the prediction, the status.
 
 use std::fs;
-use std::time::Instant;
 
 use anyhow::Result;
 use ct_tests::site::wait_for;
@@ -20,7 +19,7 @@ fn asking(site: &Site, user: &User) -> Result<JobId> {
     site.cluster.sbatch(user, &script)
 }
 
-fn output_of(site: &Site, user: &User, job: JobId) -> String {
+pub(crate) fn output_of(site: &Site, user: &User, job: JobId) -> String {
     let path = site.cluster.home(user).join(format!("slurm-{job}.out"));
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -118,89 +117,52 @@ fn where_nobody_answers_the_site_does() -> Result<()> {
 }
 
 #[test]
-fn a_budget_is_warned_of_when_the_prediction_passes_it() -> Result<()> {
+fn a_running_jobs_prediction_is_in_its_status_and_in_the_report() -> Result<()> {
     if !e2e_is_possible() {
         return Ok(());
     }
-    let site = Site::builder().start()?;
-    let user = site.cluster.user(1);
-    // 100 W · 1.58 for 0.5 s are 22 µWh·1000: 1000 epochs are about 0.02 kWh.
+    let site = Site::builder().config("carbon.embodied_g_per_node_hour", 36.0).start()?;
+    let (cluster, user) = (&site.cluster, site.cluster.user(1));
     let script = format!(
-        "#!/bin/sh\n#SBATCH --exclusive\n#SBATCH --carbontracker=epochs:1000,max_energy:0.01\n\
-         {t} epoch start; sleep 0.5; {t} epoch end\n{t} status --json > status.json\n",
+        "#!/bin/sh\n#SBATCH --exclusive\n#SBATCH --carbontracker=epochs:4\n\
+         {t} epoch start; sleep 1; {t} epoch end\n{t} status\n\
+         while [ ! -e go ]; do sleep 0.1; done\n",
         t = site.bin("ct-track").display()
     );
-    let job = site.cluster.sbatch(user, &script)?;
-    completed(&site.cluster, job);
+    let job = cluster.sbatch(user, &script)?;
+    let (id, ledger) = (job.to_string(), site.ledger().display().to_string());
+    let report = site.bin("ct-report").display().to_string();
+    let show = |args: &[&str]| {
+        let args = [&["job", &id, "--ledger", &ledger], args].concat();
+        cluster.command(&User::root(), &report).args(&args).run()
+    };
+    let run = wait_for("the running job in the report", || {
+        let output = show(&["--json"]).ok().filter(ct_tests::Output::is_success)?;
+        let runs: serde_json::Value = serde_json::from_str(output.stdout()).ok()?;
+        Some(runs[0].clone())
+    })?;
+    let record = &run["records"][0];
+    assert_eq!(record["end_reason"], "running", "{run:#}");
+    // Four epochs of 100 W for 1 s each.
+    assert_within(number(record, "prediction.energy_j"), 400.0, 0.1, "prediction");
+    let text = show(&[])?.success();
+    assert!(text.stdout().contains(": running"), "{text}");
+    assert!(text.stdout().contains("for 4 epochs, from 1 of them"), "{text}");
     let out = output_of(&site, user, job);
-    assert!(out.contains("CarbonTracker: Budget: predicted are 0.02"), "{out}");
-    assert!(out.contains("of max_energy 0.01 kWh."), "{out}");
-    let logs = JobDir::read(&site.cluster.home(user).join("carbontracker"), job, user)?;
-    assert!(logs.error.contains(" - WARNING - Budget: predicted are"), "{}", logs.error);
-    let budget = &logs.record["budget"];
-    assert_eq!((&budget["by"], &budget["action"]), (&"prediction".into(), &"warned".into()));
-    assert!(budget["passed_at"].is_string() && budget["exceeded_at"].is_null(), "{budget:#}");
-    let status = fs::read_to_string(site.cluster.home(user).join("status.json"))?;
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&status)?["budget"]["by"], "prediction");
-    Ok(())
-}
-
-/// A job that draws 100 W · 1.58 and passes 0.0001 kWh, that is 360 J, after 2.3 s.
-const SPENDTHRIFT: &str = "#!/bin/sh\n#SBATCH -c1\n\
-    #SBATCH --carbontracker=update_interval:0.5,max_energy:0.0001,on_budget:stop\n";
-
-#[test]
-fn a_job_over_its_budget_is_ended_where_the_site_allows_it() -> Result<()> {
-    if !e2e_is_possible() {
-        return Ok(());
-    }
-    let site = Site::builder()
-        .config("track.allow_stop", true)
-        .config("track.stop_grace_s", 1.0)
-        .config("attribution.policy", "node")
-        .start()?;
-    let cluster = &site.cluster;
-    let (user, other) = (cluster.user(1), cluster.user(2));
-    let neighbour = cluster.sbatch(other, "#!/bin/sh\n#SBATCH -c1\nsleep 300\n")?;
-    cluster.wait_until_running(neighbour, PATIENCE)?;
-    // One job ends when it is asked to, the other one does not listen.
-    for (listens, action) in [("", "terminated"), ("trap '' TERM\n", "killed")] {
-        let begun = Instant::now();
-        let script = format!("{SPENDTHRIFT}{listens}srun sleep 300 &\nwhile :; do sleep 1; done\n");
-        let job = cluster.sbatch(user, &script)?;
-        let info = cluster.wait_for(job, PATIENCE)?;
-        assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
-        assert_ne!(info.state(), "COMPLETED");
-        let record = &site.wait_for_records(job, 1)?[0];
-        assert_eq!(record["budget"]["action"], action, "{record:#}");
-        assert_eq!(record["budget"]["by"], "actual");
-        assert!(output_of(&site, user, job).contains("Budget: used are 0.0001"));
-        // A running total is held against it twice a second.
-        assert!(number(record, "energy_j.cpu") * 1.58 < 3.0 * 360.0, "{record:#}");
-    }
-    assert_eq!(cluster.job_info(neighbour)?[0].state(), "RUNNING");
-    cluster.scancel(&[&neighbour.to_string()])?.success();
-    Ok(())
-}
-
-#[test]
-fn a_job_over_its_budget_ends_itself_at_its_next_mark_elsewhere() -> Result<()> {
-    if !e2e_is_possible() {
-        return Ok(());
-    }
-    let site = Site::builder().start()?;
-    let user = site.cluster.user(1);
-    let script = format!(
-        "{SPENDTHRIFT}#SBATCH --exclusive\nfor n in 1 2 3 4 5 6; do\n  {t} epoch start; sleep 1; \
-         {t} epoch end\ndone\necho trained\n",
-        t = site.bin("ct-track").display()
-    );
-    let job = site.cluster.sbatch(user, &script)?;
-    let info = site.cluster.wait_for(job, PATIENCE)?;
-    assert_eq!(info.state(), "CANCELLED", "{}", output_of(&site, user, job));
+    assert!(out.contains("gCO2e for 4 epochs, from 1"), "{out}");
+    cluster.command(user, "touch").args(&["go"]).run()?.success();
+    completed(cluster, job);
     let record = &site.wait_for_records(job, 1)?[0];
-    assert_eq!(record["budget"]["action"], "asked", "{record:#}");
-    assert!(output_of(&site, user, job).contains("The job is to end."));
+    // Once it is in the ledger that counts, and counts once. E, I, M and R make the score.
+    let text = show(&[])?.success();
+    assert!(text.stdout().contains(": completed"), "{text}");
+    let sci = &record["sci"];
+    let by_hand =
+        (number(sci, "e_kwh") * number(sci, "i_g_per_kwh") + number(sci, "m_g")) / number(sci, "r");
+    assert_within(number(sci, "g_per_r"), by_hand, 1e-9, "SCI");
+    for part in ["E 0.0", "· I 445 g/kWh + M ", ", R 1"] {
+        assert!(text.stdout().contains(part), "{part}: {text}");
+    }
     Ok(())
 }
 

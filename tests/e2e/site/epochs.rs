@@ -22,7 +22,8 @@ fn a_program_that_prints_its_epochs_needs_no_change() -> Result<()> {
                   #SBATCH --carbontracker=epochs:3,epoch_by:pattern,monitor_epochs:-1\n\
                   echo loading; sleep 1\n\
                   for n in 1 2 3; do\n  echo \"Epoch $n/3\"; sleep 0.7\n\
-                    srun sh -c \"printf 'Epoch $n/3: 50%%\\rEpoch $n/3: 99%%\\n'; sleep 0.7\"\ndone\n";
+                    srun sh -c \"printf 'Epoch $n/3: 50%%\\rEpoch $n/3: 99%%\\n'; sleep 0.7\"\ndone\n\
+                  sleep 0.5; grep -c 'Predicted consumption' slurm-$SLURM_JOB_ID.out > seen\n";
     let job = cluster.sbatch(user, script)?;
     completed(cluster, job);
     let logs = JobDir::read(&cluster.home(user).join("carbontracker"), job, user)?;
@@ -36,6 +37,11 @@ fn a_program_that_prints_its_epochs_needs_no_change() -> Result<()> {
     let out = fs::read_to_string(cluster.home(user).join(format!("slurm-{job}.out")))?;
     assert!(out.contains("Predicted consumption for 3 epoch(s)"), "{out}");
     assert!(out.contains("Actual consumption for 3 epoch(s)"), "{out}");
+    // Its owner sees the prediction while it runs, and it stands among the job's own lines.
+    assert_eq!(fs::read_to_string(cluster.home(user).join("seen"))?, "1\n", "{out}");
+    let [first, predicted, last] = ["Epoch 1/3", "Predicted", "Epoch 3/3: 99%"]
+        .map(|text| out.find(text).unwrap_or_else(|| panic!("{text}: {out}")));
+    assert!(first < predicted && predicted < last, "{out}");
     // From two epochs on there is an interval, which closes with the last one.
     let prediction = &logs.record["prediction"];
     assert_eq!(
@@ -43,6 +49,36 @@ fn a_program_that_prints_its_epochs_needs_no_change() -> Result<()> {
         (Some("epochs"), 3.0)
     );
     assert_within(number(prediction, "energy_j_high"), number(prediction, "energy_j"), 1e-9, "end");
+    Ok(())
+}
+
+#[test]
+fn epochs_that_are_printed_while_the_daemon_is_away_are_counted_at_the_end() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let site = Site::builder().start()?;
+    let cluster = &site.cluster;
+    let user = cluster.user(1);
+    // A step is a hook, which starts the daemon again.
+    let script = "#!/bin/sh\n#SBATCH --exclusive\n\
+                  #SBATCH --carbontracker=epochs:5,epoch_by:pattern,monitor_epochs:-1\n\
+                  echo Epoch 1; sleep 1; echo Epoch 2; sleep 1; touch two\n\
+                  while [ ! -e killed ]; do sleep 0.1; done\n\
+                  echo Epoch 3; sleep 1; srun true; echo Epoch 4; sleep 1; echo Epoch 5; sleep 1\n";
+    let job = cluster.sbatch(user, script)?;
+    let two = cluster.home(user).join("two");
+    ct_tests::site::wait_for("two epochs", || two.exists().then_some(()))?;
+    let pid = site.wait_for_noded(1)?.to_string();
+    assert!(std::process::Command::new("kill").args(["-9", &pid]).status()?.success());
+    cluster.command(user, "touch").args(&["killed"]).run()?.success();
+    completed(cluster, job);
+    let record = &site.wait_for_records(job, 1)?[0];
+    assert_eq!(number(record, "epochs.done"), 5.0, "{record:#}");
+    let warnings = record["warnings"].to_string();
+    assert!(warnings.contains("the bounds of 4 epochs were not seen"), "{warnings}");
+    let out = fs::read_to_string(cluster.home(user).join(format!("slurm-{job}.out")))?;
+    assert!(out.contains("Actual consumption for 5 epoch(s)"), "{out}");
     Ok(())
 }
 
@@ -180,4 +216,67 @@ fn a_c_program_marks_its_epochs_over_the_socket() -> Result<()> {
         "{out}"
     );
     Ok(())
+}
+
+/// Runs a training of two epochs that `interpreter` reads, with its snippet beside it.
+fn runs_marked(interpreter: &str, snippet: &str, training: &str) -> Result<()> {
+    let site = Site::builder().start()?;
+    let cluster = &site.cluster;
+    let user = cluster.user(1);
+    let file = Path::new(snippet).file_name().unwrap_or_default();
+    fs::copy(snippets().join(snippet), cluster.dir().join(file))?;
+    let program = cluster.dir().join("train");
+    fs::write(&program, training.replace("SNIPPET", &cluster.dir().join(file).to_string_lossy()))?;
+    let script = format!(
+        "#!/bin/sh\n#SBATCH --exclusive\n#SBATCH --carbontracker=epochs:2\nPATH={}:$PATH\n\
+         exec {interpreter} {}\n",
+        site.bin("").display(),
+        program.display()
+    );
+    let job = cluster.sbatch(user, &script)?;
+    completed(cluster, job);
+    let record = &site.wait_for_records(job, 1)?[0];
+    assert_eq!(number(record, "epochs.done"), 2.0, "{record:#}");
+    let out = fs::read_to_string(cluster.home(user).join(format!("slurm-{job}.out")))?;
+    let [one, predicted, two] = ["epoch 1", "Predicted consumption for 2 epoch(s)", "epoch 2"]
+        .map(|text| out.find(text).unwrap_or_else(|| panic!("{text}: {out}")));
+    assert!(one < predicted && predicted < two, "{out}");
+    // Without a tracker around the program runs all the same.
+    let path = program.display().to_string();
+    let output = cluster.command(user, interpreter).args(&[&path]).run()?.success();
+    assert!(output.stdout_unchecked().contains("epoch 2"), "{output}");
+    Ok(())
+}
+
+#[test]
+fn an_r_program_marks_its_epochs_by_the_snippet() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    if !ct_tests::has_program("Rscript", true) {
+        return Ok(());
+    }
+    runs_marked(
+        "Rscript",
+        "r/ct_epoch.R",
+        "source(\"SNIPPET\")\nfor (n in 1:2) {\n  ct_epoch(\"start\")\n  Sys.sleep(0.3)\n  \
+         cat(\"epoch\", n, \"\\n\")\n  ct_epoch(\"end\")\n}\n",
+    )
+}
+
+#[test]
+fn a_julia_program_marks_its_epochs_by_the_snippet_where_julia_is() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    // No Debian since 11 has it, and no registry that tests may ask.
+    if !ct_tests::has_program("julia", false) {
+        return Ok(());
+    }
+    runs_marked(
+        "julia",
+        "julia/ct_epoch.jl",
+        "include(\"SNIPPET\")\nfor n in 1:2\n  ct_epoch(:start)\n  sleep(0.3)\n  \
+         println(\"epoch $n\")\n  ct_epoch(:end)\nend\n",
+    )
 }

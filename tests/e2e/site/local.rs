@@ -246,3 +246,34 @@ fn a_command_waits_for_an_answer_and_ends_with_no() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_child_that_holds_the_output_keeps_nobody_from_going_on() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let cluster = Cluster::builder().create()?;
+    let user = cluster.user(1);
+    track(user, &cluster, &["--version"])?.success();
+    // With the output through us and not: the command's end is ours, its child's output goes on.
+    for by in ["pattern", "mark"] {
+        let script = format!(
+            "{{ {t} run --epoch_by {by} --log_dir {by} -- sh -c \
+             '(sleep 3; echo late) & echo Epoch 1; sleep 0.3; exit 3'; \
+             echo $? > code; date +%s%3N > ended; }} | cat; date +%s%3N > all",
+            t = cluster.dir().join("ct-track").display()
+        );
+        let output = cluster.command(user, "sh").args(&["-c", &script]).run()?.success();
+        assert_eq!(output.stdout_unchecked(), "Epoch 1\nlate\n", "{output}");
+        let home = cluster.home(user);
+        let read = |name: &str| fs::read_to_string(home.join(name));
+        assert_eq!(read("code")?, "3\n");
+        let [ended, all] = ["ended", "all"].map(|name| read(name).map(|t| t.trim().parse::<u64>()));
+        let (ended, all) = (ended??, all??);
+        assert!(all - ended > 1000, "{by}: ct-track waited for the child: {ended} {all}");
+        let record: serde_json::Value = serde_json::from_str(&texts(&home.join(by), ".json")[0])?;
+        let n_epochs = if by == "pattern" { 1.0 } else { 0.0 };
+        assert_eq!(record["epochs"]["done"].as_f64().unwrap_or(0.0), n_epochs, "{record:#}");
+    }
+    Ok(())
+}

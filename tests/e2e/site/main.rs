@@ -2,6 +2,7 @@
 
 mod accounting;
 mod batch;
+mod budgets;
 mod check;
 mod control;
 mod endings;

@@ -48,6 +48,45 @@ fn option_that_is_not_allowed_is_refused_before_the_job_is_queued() -> Result<()
     Ok(())
 }
 
+/// A line of the configuration, and what its refusal has to say.
+const REFUSED_AT_START: &[(&str, &[&str])] = &[
+    ("[carbon]\ncountry = \"Denmrak\"", &["carbon.country is \"Denmrak\"", "\"DK\""]),
+    ("[carbon]\nseries_file = \"/x.csv\"", &["carbon.series_file", "carbon.zone"]),
+    ("[carbon.fetch]\nprovider = \"electricitymaps\"", &["carbon.fetch.token_file"]),
+    (
+        "[carbon]\nzone = \"DK3\"\nseries_file = \"/x\"\n[carbon.fetch]\nprovider = \"energidataservice\"",
+        &["carbon.zone is \"DK3\"", "\"DK1\""],
+    ),
+    ("[track.options]\nepoch_pattern = \"(\"", &["track.options.epoch_pattern", "a closing )"]),
+    ("[track.options]\nmax_co2 = -1", &["track.options.max_co2 is \"-1\"", "grams above 0"]),
+    ("[budget.account.physics]\nenergy_kwh = 0", &["energy_kwh is 0", "a number above 0"]),
+];
+
+#[test]
+fn a_daemon_whose_configuration_is_wrong_does_not_start_and_says_how_to_mend_it() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let noded = ct_tests::artifact::built("ct-node", "ct-noded")?;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("c.toml");
+    for (text, says) in REFUSED_AT_START {
+        std::fs::write(&file, text)?;
+        let output = std::process::Command::new("timeout")
+            .arg("20")
+            .arg(&noded)
+            .args(["--node", "n1", "--config"])
+            .arg(&file)
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.status.code() != Some(124), "{text}: {said}");
+        for part in *says {
+            assert!(said.contains(part), "{text}: lacks {part:?}: {said}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn help_names_every_key_and_queues_nothing() -> Result<()> {
     if !e2e_is_possible() {

@@ -1,7 +1,8 @@
 //! Who, where, when and how much, in words: the same in the terminal, on pages and in PDF.
 
+use ct_core::carbon::sci::Sci;
 use ct_core::energy::Component;
-use ct_core::record::{Epochs, PredictedBy, Prediction};
+use ct_core::record::{BudgetUse, Epochs, PredictedBy, Prediction};
 
 use crate::job::share::NodeShare;
 use crate::job::{Run, notes, shown_id, summary};
@@ -28,10 +29,10 @@ pub(crate) fn facts(run: &Run, zone: Zone) -> Vec<(&'static str, String)> {
     facts.push(("energy", format!("{} without PUE", energy(run.sums.energy_uj()))));
     facts.push(("footprint", footprint(run)));
     if let Some(sci) = &run.head().sci {
-        let text = format!("{} per {} (SCI, ISO/IEC 21031)", mass(sci.g_per_r), sci.unit);
-        facts.push(("intensity", text));
+        facts.push(("intensity", intensity(sci)));
     }
     facts.extend(budget(run).map(|budget| ("budget", budget)));
+    facts.extend(account_budget(run).map(|budget| ("account's", budget)));
     facts.push(("measured", measured(run)));
     facts
 }
@@ -91,8 +92,42 @@ fn footprint(run: &Run) -> String {
     )
 }
 
+/// The Software Carbon Intensity, with all that it is made of.
+fn intensity(sci: &Sci) -> String {
+    let embodied = match sci.m_g {
+        Some(m) => format!("M {}", mass(m)),
+        None => "M not known".to_owned(),
+    };
+    format!(
+        "{} per {} (SCI, ISO/IEC 21031): E {:.6} kWh · I {} g/kWh + {embodied}, R {}",
+        mass(sci.g_per_r),
+        sci.unit,
+        sci.e_kwh,
+        sci.i_g_per_kwh,
+        sci.r
+    )
+}
+
 fn budget(run: &Run) -> Option<String> {
-    let budget = run.head().budget.as_ref()?;
+    run.head().budget.as_ref().map(budget_text)
+}
+
+/// The month's budget of the job's account, and what was seen of it.
+fn account_budget(run: &Run) -> Option<String> {
+    let of = run.head().account_budget.as_ref()?;
+    let seen = match (&of.month, of.as_of) {
+        (Some(month), Some(as_of)) => format!(
+            "{} kWh and {} of {month} used by others at {}",
+            of.used_energy_kwh,
+            mass(of.used_co2_g),
+            as_of.format("%Y-%m-%d %H:%M:%SZ")
+        ),
+        _ => "what others used was not known".to_owned(),
+    };
+    Some(format!("{}; {seen}", budget_text(&of.budget)))
+}
+
+fn budget_text(budget: &BudgetUse) -> String {
     let energy = budget.max_energy_kwh.map(|kwh| format!("{kwh} kWh"));
     let mass = budget.max_co2_g.map(|g| format!("{g} g CO2e"));
     let passed = match (budget.exceeded_at, budget.passed_at) {
@@ -103,7 +138,7 @@ fn budget(run: &Run) -> Option<String> {
         (None, None) => ", kept".to_owned(),
     };
     let allowed: Vec<_> = [energy, mass].into_iter().flatten().collect();
-    Some(allowed.join(" and ") + &passed)
+    allowed.join(" and ") + &passed
 }
 
 fn measured(run: &Run) -> String {

@@ -1,0 +1,123 @@
+//! What accounts have used this month, of the jobs that have ended: for their budgets.
+//!
+//! Records come in, [`AccountUse`] goes out, which every node reads. Energies are with PUE, as the
+//! grams and the numbers of `max_energy` are.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, anyhow};
+use chrono::{DateTime, Utc};
+use ct_core::account::{AccountUse, Used};
+use ct_core::energy::Component;
+use ct_core::record::Record;
+use ct_core::units::Joules;
+
+use crate::aggregate::slice::energy_by_hour;
+use crate::query::time::{Edge, Period, Zone, parse_time};
+
+/// A month of a zone.
+#[derive(Clone, Debug)]
+pub(crate) struct Month {
+    name: String,
+    zone: String,
+    pub(crate) from: DateTime<Utc>,
+    to: DateTime<Utc>,
+}
+
+impl Month {
+    /// The month that `now` lies in.
+    ///
+    /// # Errors
+    ///
+    /// A zone that does not exist.
+    pub(crate) fn of(zone: &str, now: DateTime<Utc>) -> Result<Self> {
+        let named: Zone =
+            zone.parse().map_err(|e: String| anyhow!(e)).context("budget.timezone")?;
+        let edge = |edge| parse_time("thismonth", edge, named, now).map_err(|error| anyhow!(error));
+        Ok(Self {
+            name: named.label(Period::Month, now),
+            zone: zone.to_owned(),
+            from: edge(Edge::Start)?,
+            to: edge(Edge::End)?,
+        })
+    }
+
+    /// The sums of this month.
+    pub(crate) fn with(self, as_of: DateTime<Utc>, sums: Sums) -> AccountUse {
+        let mut all = AccountUse::new(as_of, self.name, self.zone, (self.from, self.to));
+        all.accounts = sums.0;
+        all
+    }
+}
+
+/// Sums by account.
+#[derive(Debug, Default)]
+pub(crate) struct Sums(BTreeMap<String, Used>);
+
+impl Sums {
+    /// Adds what a job drew on a node in the hours that begin in the month; whether it did.
+    pub(crate) fn add(&mut self, record: &Record, month: &Month) -> bool {
+        let Some(account) = &record.account else { return false };
+        let microjoules = |is_wanted: &dyn Fn(DateTime<Utc>) -> bool| {
+            let hours = energy_by_hour(record).filter(|(hour, _)| is_wanted(*hour));
+            let parts = hours.flat_map(|(_, e)| Component::ALL.map(|c| e.get(c).as_u64()));
+            parts.map(u128::from).sum::<u128>()
+        };
+        let all = microjoules(&|_| true);
+        let own = microjoules(&|hour| month.from <= hour && hour < month.to);
+        if own == 0 {
+            return false;
+        }
+        let used = Used {
+            energy_kwh: Joules::new(own as f64 * 1e-6).to_kilowatt_hours().as_kwh() * record.pue,
+            co2e_g: record.co2e_g * (own as f64 / all as f64),
+        };
+        self.add_used(account.clone(), used);
+        true
+    }
+
+    fn add_used(&mut self, account: String, used: Used) {
+        let sum = self.0.entry(account).or_default();
+        sum.energy_kwh += used.energy_kwh;
+        sum.co2e_g += used.co2e_g;
+    }
+
+    /// Adds sums of other records.
+    pub(crate) fn append(&mut self, other: Self) {
+        other.0.into_iter().for_each(|(account, used)| self.add_used(account, used));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::tests::record;
+
+    #[test]
+    fn a_job_counts_in_the_hours_of_the_sites_own_month_with_pue() {
+        let now = "2026-11-20T10:00:00Z".parse().unwrap();
+        let month = Month::of("Europe/Berlin", now).unwrap();
+        assert_eq!(month.from.to_rfc3339(), "2026-10-31T23:00:00+00:00");
+        let hours = |line: &str| serde_json::from_str(line).unwrap();
+        let mut job = record("n1");
+        job.account = Some("physics".to_owned());
+        // 3.6 MJ before midnight in Berlin and 7.2 MJ after it: 1 and 2 kWh.
+        job.energy_by_hour = hours(
+            r#"[["2026-10-31T22:00:00Z",3600000.000000,0.000000,0.000000,0.000000],
+                ["2026-10-31T23:00:00Z",7200000.000000,0.000000,0.000000,0.000000]]"#,
+        );
+        (job.pue, job.co2e_g) = (1.5, 900.0);
+        let mut sums = Sums::default();
+        assert!(sums.add(&job, &month));
+        let mut more = Sums::default();
+        more.add(&job, &month);
+        sums.append(more);
+        job.account = None;
+        assert!(!sums.add(&job, &month), "of no account");
+        let used = month.with(now, sums).of("physics", now).unwrap();
+        // Twice 2 kWh · 1.5, and two thirds of 900 g.
+        assert!((used.energy_kwh - 6.0).abs() < 1e-9, "{used:?}");
+        assert!((used.co2e_g - 1200.0).abs() < 1e-9, "{used:?}");
+        assert!(format!("{:#}", Month::of("Mars", now).unwrap_err()).contains("Europe/Berlin"));
+    }
+}

@@ -1,0 +1,98 @@
+//! `ct-report budget`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use chrono::Utc;
+use clap::Args;
+use ct_core::account::{AccountUse, FILE_NAME};
+use ct_core::config::{ANY_ACCOUNT, Config};
+use ct_core::record::Record;
+
+use crate::account::{Month, Sums};
+use crate::cli::output::{OutputArgs, write_file};
+use crate::diagnostic::Outcome;
+use crate::load::jobs::{self, Place, Sources};
+use crate::load::pieces::Ledger;
+use crate::row::{Cell, Head};
+
+/// Arguments of `ct-report budget`.
+#[derive(Debug, Args)]
+pub(crate) struct BudgetArgs {
+    /// Read the ledger in this directory
+    #[arg(long, value_name = "DIR")]
+    ledger: Option<PathBuf>,
+    /// Take ledger and budgets from this configuration
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Read what ct-report compact made of the ledger from this directory, not from LEDGER/parquet
+    #[arg(long, value_name = "DIR")]
+    parquet: Option<PathBuf>,
+    /// Write the sums to LEDGER/budgets.json, which every node reads, and print nothing
+    #[arg(short, long)]
+    write: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Adds up this month by account, and prints it beside the budgets or writes it for the nodes.
+pub(crate) fn run(args: &BudgetArgs) -> Result<Outcome> {
+    let config = Config::load(args.config.as_deref())?;
+    let now = Utc::now();
+    let month = Month::of(&config.budget.timezone, now)?;
+    let dir = args.ledger.clone().unwrap_or_else(|| config.ledger.dir.clone());
+    let sources = Sources {
+        ledger: Some(Ledger::new(dir.clone(), args.parquet.as_deref())),
+        since: Some(month.from),
+        ..Sources::default()
+    };
+    let mut outcome = Outcome::default();
+    let add = |sums: &mut Sums, record: &Record, _: Place<'_>, outcome: &mut Outcome| {
+        outcome.matched += usize::from(sums.add(record, &month));
+    };
+    let sums = jobs::fold(&sources, &mut outcome, add, Sums::append)?;
+    let used = month.with(now, sums);
+    // A month without a job is no failure.
+    outcome.matched = outcome.matched.max(1);
+    if args.write {
+        let mut text = serde_json::to_string_pretty(&used)?;
+        text.push('\n');
+        write_file(&dir.join(FILE_NAME), text.as_bytes())?;
+    } else {
+        print(args, &config, &used)?;
+    }
+    Ok(outcome)
+}
+
+const HEADS: [(&str, bool); 7] = [
+    ("account", true),
+    ("month", true),
+    ("used_kwh", false),
+    ("max_kwh", false),
+    ("used_g", false),
+    ("max_g", false),
+    ("on_budget", true),
+];
+
+/// Every account that used something, or has a budget by name.
+fn print(args: &BudgetArgs, config: &Config, used: &AccountUse) -> Result<()> {
+    let named = config.budget.account.keys().filter(|name| *name != ANY_ACCOUNT);
+    let accounts: BTreeSet<&String> = used.accounts.keys().chain(named).collect();
+    let row = |account: &String| {
+        let of = used.accounts.get(account).copied().unwrap_or_default();
+        let budget = config.budget.of(account);
+        let action = budget.map(|b| if b.on_budget.is_stop() { "stop" } else { "warn" });
+        vec![
+            Cell::Text(Some(account.clone())),
+            Cell::Text(Some(used.month.clone())),
+            Cell::Number(Some(of.energy_kwh), 3),
+            Cell::Number(budget.and_then(|b| b.energy_kwh), 3),
+            Cell::Number(Some(of.co2e_g), 1),
+            Cell::Number(budget.and_then(|b| b.co2_g), 1),
+            Cell::Text(action.map(str::to_owned)),
+        ]
+    };
+    let rows: Vec<_> = accounts.into_iter().map(row).collect();
+    args.output.print(&HEADS.map(|(name, is_text)| Head { name, is_text }), &rows)
+}
