@@ -193,7 +193,8 @@ impl Outputs {
     ///
     /// The text.
     pub fn print(&self, job_id: u32, text: String) -> Result<(), String> {
-        let Some(handle) = self.followers.get(&job_id).filter(|h| h.can_print) else {
+        let Some(handle) = self.followers.get(&job_id).filter(|h| h.can_print && h.last.is_none())
+        else {
             return Err(text);
         };
         match handle.commands.send(Command::Print(text)) {
