@@ -16,7 +16,9 @@ mod local;
 mod publish;
 mod refusals;
 mod shared_node;
+mod slurm_faults;
 mod upstream;
+mod versions;
 
 use std::time::Duration;
 
