@@ -110,7 +110,7 @@ fn of_another_protocol_cost_the_measurement_and_nothing_else() -> Result<()> {
         if who == THE_PLUGIN {
             // Its end was told in words that ct-noded does not know: once its processes are gone for
             // half a minute slurmctld is asked.
-            thread::sleep(Duration::from_secs(30));
+            thread::sleep(Duration::from_secs(45));
         }
         ended_as(&site, job, &["failed"])?;
     }
