@@ -123,6 +123,9 @@ struct Published {
     node: LiveNode,
 }
 
+/// When a running job's record was published, and the instant of the prediction in it.
+type RecordSeen = (Moment, Option<DateTime<Utc>>);
+
 /// This node's side of the exchange.
 pub(super) struct Live {
     dir: PathBuf,
@@ -130,7 +133,7 @@ pub(super) struct Live {
     commands: Sender<Command>,
     published: HashMap<(u32, u32), Published>,
     /// Jobs whose record was published: when, and with the prediction of when.
-    records: HashMap<(u32, u32), (Moment, Option<DateTime<Utc>>)>,
+    records: HashMap<(u32, u32), RecordSeen>,
     /// Whether nothing was published yet.
     is_new: bool,
 }

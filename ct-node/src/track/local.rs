@@ -246,7 +246,9 @@ impl Local {
             Vec::new()
         } else if self.is_passed_on {
             let (labels, pipe) = self.outputs.drain(self.job_id);
-            pipe.map(leave_to_cat);
+            if let Some(pipe) = pipe {
+                leave_to_cat(pipe);
+            }
             labels
         } else {
             self.outputs.finish(self.job_id).labels
