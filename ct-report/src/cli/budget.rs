@@ -65,14 +65,14 @@ pub(crate) fn run(args: &BudgetArgs) -> Result<Outcome> {
     Ok(outcome)
 }
 
-const HEADS: [(&str, bool); 7] = [
-    ("account", true),
-    ("month", true),
-    ("used_kwh", false),
-    ("max_kwh", false),
-    ("used_g", false),
-    ("max_g", false),
-    ("on_budget", true),
+const HEADS: [Head; 7] = [
+    Head::text("account"),
+    Head::text("month"),
+    Head::number("used_kwh"),
+    Head::number("max_kwh"),
+    Head::number("used_g"),
+    Head::number("max_g"),
+    Head::text("on_budget"),
 ];
 
 /// Every account that used something, or has a budget by name.
@@ -94,5 +94,5 @@ fn print(args: &BudgetArgs, config: &Config, used: &AccountUse) -> Result<()> {
         ]
     };
     let rows: Vec<_> = accounts.into_iter().map(row).collect();
-    args.output.print(&HEADS.map(|(name, is_text)| Head { name, is_text }), &rows)
+    args.output.print(&HEADS, &rows)
 }
