@@ -169,7 +169,7 @@ pub(crate) fn receive_handles(socket: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
     if found.cmsg_level != libc::SOL_SOCKET || found.cmsg_type != libc::SCM_RIGHTS {
         return Ok(Vec::new());
     }
-    let n = (found.cmsg_len as usize).saturating_sub(empty) / size_of::<RawFd>();
+    let n = found.cmsg_len.saturating_sub(empty) / size_of::<RawFd>();
     let mut fds = [-1; MAX_HANDLES];
     let n = n.min(MAX_HANDLES);
     // SAFETY: `header` begins a control message.
