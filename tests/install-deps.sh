@@ -37,8 +37,8 @@ fi
 
 if [ -n "$missing" ]; then
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
+  apt-get update -qq -o DPkg::Lock::Timeout=300
   # shellcheck disable=SC2086  # One word per package.
-  apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  apt-get install -y -qq -o DPkg::Lock::Timeout=300 --no-install-recommends $missing >/dev/null
 fi
 [ $resolves = yes ] || echo "127.0.0.1 $name" >>/etc/hosts
