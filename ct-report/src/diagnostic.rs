@@ -1,6 +1,7 @@
 //! What goes to stderr, and the exit code: errors with causes and hint, warnings, skipped parts.
 #![expect(clippy::print_stderr, reason = "this is the one place that writes to stderr")]
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -159,8 +160,16 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 
 /// Reports what clap has to say: help and version on stdout, a wrong command line on stderr.
 pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
-    // Nothing can be done where not even this can be written.
-    let _ = error.print();
+    let text = error.render().to_string();
+    // An argument may have come out of a list of somebody else's.
+    if text.lines().all(|line| matches!(printable(line), Cow::Borrowed(_))) {
+        // Nothing can be done where not even this can be written.
+        let _ = error.print();
+    } else {
+        for line in text.lines() {
+            eprintln!("{}", printable(line));
+        }
+    }
     if error.use_stderr() { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS }
 }
 
