@@ -65,7 +65,7 @@ fn reconciles(site: &Site) -> Result<()> {
         site.ledger_text().ok().filter(|text| text.contains(r#""kind":"node""#))
     })?;
     let (program, ledger) = (site.bin("ct-report"), site.ledger().display().to_string());
-    let args = ["reconcile", "--ledger", &ledger, "-S", "2000-01", "--csv"];
+    let args = ["reconcile", "--ledger", &ledger, "-S", "2000-01-01", "--csv"];
     let program = program.display().to_string();
     let output = site.cluster.command(&ct_tests::User::root(), &program).args(&args).run()?;
     ensure!(output.code() == Some(0), "{output}");
