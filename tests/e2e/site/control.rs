@@ -136,6 +136,8 @@ fn a_running_jobs_prediction_is_in_its_status_and_in_the_report() -> Result<()> 
         let args = [&["job", &id, "--ledger", &ledger], args].concat();
         cluster.command(&User::root(), &report).args(&args).run()
     };
+    // A terminal's width breaks its lines.
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let run = wait_for("the running job in the report", || {
         let output = show(&["--json"]).ok().filter(ct_tests::Output::is_success)?;
         let runs: serde_json::Value = serde_json::from_str(output.stdout()).ok()?;
@@ -145,23 +147,23 @@ fn a_running_jobs_prediction_is_in_its_status_and_in_the_report() -> Result<()> 
     assert_eq!(record["end_reason"], "running", "{run:#}");
     // Four epochs of 100 W for 1 s each.
     assert_within(number(record, "prediction.energy_j"), 400.0, 0.1, "prediction");
-    let text = show(&[])?.success();
-    assert!(text.stdout().contains(": running"), "{text}");
-    assert!(text.stdout().contains("for 4 epochs, from 1 of them"), "{text}");
+    let text = one_line(show(&[])?.success().stdout());
+    assert!(text.contains(": running"), "{text}");
+    assert!(text.contains("for 4 epochs, from 1 of them"), "{text}");
     let out = output_of(&site, user, job);
     assert!(out.contains("gCO2e for 4 epochs, from 1"), "{out}");
     cluster.command(user, "touch").args(&["go"]).run()?.success();
     completed(cluster, job);
     let record = &site.wait_for_records(job, 1)?[0];
     // Once it is in the ledger that counts, and counts once. E, I, M and R make the score.
-    let text = show(&[])?.success();
-    assert!(text.stdout().contains(": completed"), "{text}");
+    let text = one_line(show(&[])?.success().stdout());
+    assert!(text.contains(": completed"), "{text}");
     let sci = &record["sci"];
     let by_hand =
         (number(sci, "e_kwh") * number(sci, "i_g_per_kwh") + number(sci, "m_g")) / number(sci, "r");
     assert_within(number(sci, "g_per_r"), by_hand, 1e-9, "SCI");
     for part in ["E 0.0", "· I 445 g/kWh + M ", ", R 1"] {
-        assert!(text.stdout().contains(part), "{part}: {text}");
+        assert!(text.contains(part), "{part}: {text}");
     }
     Ok(())
 }
