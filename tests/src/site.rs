@@ -140,7 +140,8 @@ impl Site {
     pub fn ledger_text(&self) -> Result<String> {
         let mut text = String::new();
         for month in fs::read_dir(self.ledger()).into_iter().flatten().flatten() {
-            if month.file_name() == "live" {
+            // Beside the months are the running jobs and what accounts have used.
+            if month.file_name() == "live" || !month.path().is_dir() {
                 continue;
             }
             for file in fs::read_dir(month.path())?.flatten() {
