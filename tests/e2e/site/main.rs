@@ -18,7 +18,6 @@ mod refusals;
 mod shared_node;
 mod slurm_faults;
 mod upstream;
-mod versions;
 
 use std::time::Duration;
 
