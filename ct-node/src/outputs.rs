@@ -1,7 +1,7 @@
 //! Follows the output files of jobs with `epoch_by:pattern`, and prints blocks into them.
 //!
 //! Each file is the one the job's user opened; no path is opened here. A user's file system may hang,
-//! so each has a thread of its own ([`follower`]); nobody waits for one that has stopped answering.
+//! so each has a thread of its own (`follower`); nobody waits for one that has stopped answering.
 
 mod follower;
 mod scanner;
