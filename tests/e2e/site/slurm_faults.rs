@@ -66,7 +66,8 @@ pub(crate) fn wait_for_file(site: &Site, name: &str) -> Result<()> {
 /// No node is drained or down.
 pub(crate) fn nodes_are_up(site: &Site) -> Result<()> {
     for (node, state) in site.cluster.node_states()? {
-        let is_up = ["idle", "mixed", "allocated", "completing"].contains(&state.as_str());
+        let is_up =
+            ["idle", "planned", "mixed", "allocated", "completing"].contains(&state.as_str());
         ensure!(is_up, "{node} is {state}");
     }
     Ok(())
