@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,48 +24,145 @@ pub struct CpuReading {
     pub by_package: Vec<(u32, Duration)>,
 }
 
-/// Reads the CPU time of a job's cgroup: v1 `cpuacct.usage` in ns, v2 `cpu.stat` in µs.
-///
-/// With more than one package and v1 it is `cpuacct.usage_percpu`, which tells them apart.
-///
-/// # Errors
-///
-/// [`ReadError::Gone`] where the cgroup does not exist (yet, or any more).
-pub fn read_cpu_time(
-    cgroup: &CgroupPaths,
-    cgroupfs: &Path,
-    packages: &Packages,
-) -> Result<CpuReading, ReadError> {
-    let path = cgroup.cpu_file(cgroupfs);
-    if matches!(cgroup, CgroupPaths::V1(_))
-        && packages.len() > 1
-        && let Some(reading) =
-            read_by_package(&path.with_file_name("cpuacct.usage_percpu"), packages)
-    {
-        return Ok(reading);
+/// The file with the CPU time of a job's cgroup, kept open between samples: to open it costs several
+/// times what reading it does.
+#[derive(Debug, Default)]
+pub struct CpuTimeFile {
+    open: Option<Open>,
+    is_another: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    path: PathBuf,
+    file: fs::File,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// v1 `cpuacct.usage`: nanoseconds.
+    Total,
+    /// v1 `cpuacct.usage_percpu`: nanoseconds of each CPU.
+    ByCpu,
+    /// v2 `cpu.stat`: microseconds behind a name.
+    Stat,
+}
+
+impl CpuTimeFile {
+    /// Reads the CPU time of a job's cgroup: v1 `cpuacct.usage` in ns, v2 `cpu.stat` in µs.
+    ///
+    /// With more than one package and v1 it is `cpuacct.usage_percpu`, which tells them apart.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Gone`] where the cgroup does not exist (yet, or any more).
+    pub fn read(
+        &mut self,
+        cgroup: &CgroupPaths,
+        cgroupfs: &Path,
+        packages: &Packages,
+    ) -> Result<CpuReading, ReadError> {
+        let path = cgroup.cpu_file(cgroupfs);
+        self.is_another = false;
+        if let Some(open) = self.open.take().filter(|open| open.path.parent() == path.parent()) {
+            match open.read(packages) {
+                Ok(reading) => {
+                    self.open = Some(open);
+                    return Ok(reading);
+                }
+                // The cgroup is gone, and one of the same name may be there already.
+                Err(e) => self.is_another = matches!(e, ReadError::Gone { .. }),
+            }
+        }
+        let is_v1 = matches!(cgroup, CgroupPaths::V1(_));
+        if is_v1 && packages.len() > 1 {
+            let path = path.with_file_name("cpuacct.usage_percpu");
+            if let Ok(reading) = self.read_new(path, Form::ByCpu, packages) {
+                return Ok(reading);
+            }
+        }
+        self.read_new(path, if is_v1 { Form::Total } else { Form::Stat }, packages)
     }
-    let mut buffer = [0_u8; 1024];
-    let text = read_small(&path, &mut buffer).map_err(|e| ReadError::from_io(&path, e))?;
-    let time = match cgroup {
-        CgroupPaths::V1(_) => text.trim().parse().ok().map(Duration::from_nanos),
-        CgroupPaths::V2(_) => parse_cpu_stat(text),
-    };
-    let reading = time.map(|total| CpuReading { total, by_package: Vec::new() });
-    reading.ok_or_else(|| ReadError::Parse { text: text.chars().take(60).collect(), path })
+
+    /// Whether the last reading was of another cgroup than the one before it, which began at zero.
+    pub fn is_another(&self) -> bool {
+        self.is_another
+    }
+
+    fn read_new(
+        &mut self,
+        path: PathBuf,
+        form: Form,
+        packages: &Packages,
+    ) -> Result<CpuReading, ReadError> {
+        let file = fs::File::open(&path).map_err(|e| ReadError::from_io(&path, e))?;
+        let open = Open { path, file, form };
+        let reading = open.read(packages)?;
+        self.open = Some(open);
+        Ok(reading)
+    }
+}
+
+impl Open {
+    fn read(&self, packages: &Packages) -> Result<CpuReading, ReadError> {
+        // A removed cgroup's file cannot be read; a plain file's text would stay.
+        let meta = self.file.metadata().map_err(|e| ReadError::from_io(&self.path, e))?;
+        if meta.nlink() == 0 {
+            return Err(ReadError::Gone { path: self.path.clone() });
+        }
+        let mut buffer = [0_u8; MOST_BYTES];
+        let n = self.file.read_at(&mut buffer, 0).map_err(|e| ReadError::from_io(&self.path, e))?;
+        let more;
+        let text = if n < MOST_BYTES {
+            &buffer[..n]
+        } else {
+            more = fs::read(&self.path).map_err(|e| ReadError::from_io(&self.path, e))?;
+            &more
+        };
+        let whole = |total| CpuReading { total, by_package: Vec::new() };
+        let reading = match self.form {
+            Form::Total => parse_ns(text.trim_ascii()).map(Duration::from_nanos).map(whole),
+            Form::ByCpu => parse_by_cpu(text, packages),
+            Form::Stat => parse_cpu_stat(text).map(whole),
+        };
+        reading.ok_or_else(|| ReadError::Parse {
+            text: String::from_utf8_lossy(text).chars().take(60).collect(),
+            path: self.path.clone(),
+        })
+    }
 }
 
 /// Nanoseconds by CPU, one number for each that the machine could have.
-fn read_by_package(path: &Path, packages: &Packages) -> Option<CpuReading> {
-    let text = fs::read_to_string(path).ok()?;
-    let mut reading = CpuReading { by_package: packages.zeros(), ..CpuReading::default() };
-    for (cpu, word) in (0..).zip(text.split_ascii_whitespace()) {
-        let time = Duration::from_nanos(word.parse().ok()?);
-        reading.total += time;
+///
+/// With hundreds of jobs on hundreds of CPUs this is most of a sample: sums are kept in nanoseconds.
+fn parse_by_cpu(text: &[u8], packages: &Packages) -> Option<CpuReading> {
+    let mut by_package = vec![0_u64; packages.len()];
+    let mut total = 0_u64;
+    let words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    for (cpu, word) in (0..).zip(words) {
+        let ns = parse_ns(word)?;
+        total = total.checked_add(ns)?;
         if let Some(index) = packages.index_of(cpu) {
-            reading.by_package[index].1 += time;
+            by_package[index] += ns;
         }
     }
-    Some(reading)
+    let times = by_package.into_iter().map(Duration::from_nanos);
+    let by_package = packages.numbers().zip(times).collect();
+    Some(CpuReading { total: Duration::from_nanos(total), by_package })
+}
+
+/// Bytes of the times of some 500 CPUs; a longer file is read in pieces.
+const MOST_BYTES: usize = 8192;
+
+fn parse_ns(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |ns, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        ns.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 /// Reads a file that is shorter than the buffer.
@@ -73,9 +171,9 @@ fn read_small<'a>(path: &Path, buffer: &'a mut [u8]) -> std::io::Result<&'a str>
     std::str::from_utf8(&buffer[..n]).map_err(std::io::Error::other)
 }
 
-fn parse_cpu_stat(text: &str) -> Option<Duration> {
-    let usage = text.lines().find_map(|l| l.strip_prefix("usage_usec "))?;
-    usage.trim().parse().ok().map(Duration::from_micros)
+fn parse_cpu_stat(text: &[u8]) -> Option<Duration> {
+    let usage = text.split(|b| *b == b'\n').find_map(|l| l.strip_prefix(b"usage_usec "))?;
+    parse_ns(usage.trim_ascii()).map(Duration::from_micros)
 }
 
 /// The CPUs that a job's cgroup may use: `cpuset.effective_cpus`, `cpuset.cpus` (v1) or
@@ -181,7 +279,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let v1 = CgroupPaths::V1("slurm_n1/job_1".into());
         let v2 = CgroupPaths::V2("scope/job_1".into());
-        let read = |cgroup| read_cpu_time(cgroup, root.path(), &one());
+        let read = |cgroup| CpuTimeFile::default().read(cgroup, root.path(), &one());
         assert!(matches!(read(&v1), Err(ReadError::Gone { .. })));
         assert!(!exists(&v1, root.path()));
         for (cgroup, text) in [(&v1, "1500000000\n"), (&v2, "usage_usec 2500000\nuser_usec 1\n")] {
@@ -204,12 +302,66 @@ mod tests {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("cpuacct.usage"), "7\n").unwrap();
         let packages: Packages = [(0, 0), (1, 0), (2, 1)].into_iter().collect();
-        assert_eq!(read_cpu_time(&v1, root.path(), &packages).unwrap().total.as_nanos(), 7);
+        let read = || CpuTimeFile::default().read(&v1, root.path(), &packages).unwrap();
+        assert_eq!(read().total.as_nanos(), 7);
         // CPU 3 is not online, and has a number all the same.
         fs::write(dir.join("cpuacct.usage_percpu"), "10 20 40 5 \n").unwrap();
         let ns = Duration::from_nanos;
-        let reading = read_cpu_time(&v1, root.path(), &packages).unwrap();
         let expected = CpuReading { total: ns(75), by_package: vec![(0, ns(30)), (1, ns(40))] };
+        assert_eq!(read(), expected);
+    }
+
+    #[test]
+    fn a_file_that_is_kept_open_follows_the_cgroup() {
+        let root = tempfile::tempdir().unwrap();
+        let mut file = CpuTimeFile::default();
+        let mut read =
+            |id: u32| file.read(&CgroupPaths::V1(format!("job_{id}").into()), root.path(), &one());
+        let write = |id: u32, text: &str| {
+            let dir = root.path().join(format!("cpuacct/job_{id}"));
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("cpuacct.usage"), text).unwrap();
+        };
+        let ns = |n| whole(Duration::from_nanos(n));
+        write(1, "7\n");
+        assert_eq!(read(1).unwrap(), ns(7));
+        write(1, "19\n");
+        assert_eq!(read(1).unwrap(), ns(19));
+        // Removed, then there again under the same name.
+        fs::remove_dir_all(root.path().join("cpuacct/job_1")).unwrap();
+        assert!(matches!(read(1), Err(ReadError::Gone { .. })));
+        write(1, "3\n");
+        assert_eq!(read(1).unwrap(), ns(3));
+        fs::remove_dir_all(root.path().join("cpuacct/job_1")).unwrap();
+        write(1, "4\n");
+        assert_eq!(read(1).unwrap(), ns(4));
+        // Another path, with a file that is unreadable for once.
+        write(2, "5\n");
+        assert_eq!(read(2).unwrap(), ns(5));
+        write(2, "\n");
+        assert!(matches!(read(2), Err(ReadError::Parse { .. })));
+        write(2, "6\n");
+        assert_eq!(read(2).unwrap(), ns(6));
+        assert!(!file.is_another());
+        fs::remove_dir_all(root.path().join("cpuacct/job_2")).unwrap();
+        write(2, "9\n");
+        file.read(&CgroupPaths::V1("job_2".into()), root.path(), &one()).unwrap();
+        assert!(file.is_another(), "it has more than the one before, and began at zero");
+    }
+
+    #[test]
+    fn times_of_more_cpus_than_the_buffer_holds_are_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("cpuacct/job_1");
+        fs::create_dir_all(&dir).unwrap();
+        // 2,000 numbers of 12 digits and a blank: 26,000 bytes.
+        fs::write(dir.join("cpuacct.usage_percpu"), "100000000000 ".repeat(2000)).unwrap();
+        let packages: Packages = (0..2000).map(|cpu| (cpu, cpu / 1000)).collect();
+        let v1 = CgroupPaths::V1("job_1".into());
+        let reading = CpuTimeFile::default().read(&v1, root.path(), &packages).unwrap();
+        let s = Duration::from_secs;
+        let expected =
+            CpuReading { total: s(200_000), by_package: vec![(0, s(100_000)), (1, s(100_000))] };
         assert_eq!(reading, expected);
     }
 

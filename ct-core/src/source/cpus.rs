@@ -97,9 +97,14 @@ impl Packages {
         self.of_cpu.get(cpu as usize).copied().flatten()
     }
 
+    /// Their numbers, ascending.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.numbers.iter().copied()
+    }
+
     /// No time on each package, ascending.
     pub fn zeros(&self) -> Vec<(u32, Duration)> {
-        self.numbers.iter().map(|number| (*number, Duration::ZERO)).collect()
+        self.numbers().map(|number| (number, Duration::ZERO)).collect()
     }
 
     /// How many CPUs of each package the set has, in the order of [`Packages::zeros`]; of all CPUs

@@ -109,9 +109,10 @@ impl Daemon {
         mut wake: &UnixStream,
     ) -> anyhow::Result<()> {
         let mut last_look = Instant::now();
+        // It is the same one for as long as we run.
+        let watch = self.run_dir.fd().map(|fd| fd.try_clone_to_owned()).transpose()?;
         loop {
             let timeout = self.timeout();
-            let watch = self.run_dir.fd().map(|fd| fd.try_clone_to_owned()).transpose()?;
             let mut others = vec![signals.as_fd(), wake.as_fd()];
             others.extend(watch.as_ref().map(AsFd::as_fd));
             let ready = server
@@ -125,12 +126,13 @@ impl Daemon {
                 while matches!(wake.read(&mut bytes), Ok(n) if n > 0) {}
                 self.is_eventful = true;
             }
-            self.late.look(&self.run_dir);
-            if ready.get(2).copied().unwrap_or(true)
-                && let Err(e) = self.run_dir.look(server)
-            {
-                self.end();
-                return Err(e).context("nobody can reach this ct-noded; another has to be started");
+            if ready.get(2).copied().unwrap_or(true) {
+                self.late.look(&self.run_dir);
+                if let Err(e) = self.run_dir.look(server) {
+                    self.end();
+                    let what = "nobody can reach this ct-noded; another has to be started";
+                    return Err(e).context(what);
+                }
             }
             if self.station.next_sample_in().is_zero() {
                 self.unseen.look_if_due(&mut self.station);

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ct_core::attribution::{Holding, OnPackage};
 use ct_core::config::Config;
 use ct_core::job::{ActivitySource, Job};
 use ct_core::sample::CpuBusy;
 use ct_core::sampler::Sampler;
-use ct_core::source::cgroup::{self, CpuReading};
+use ct_core::source::cgroup::{self, CpuReading, CpuTimeFile};
 use ct_core::source::cpus::{CpuSet, Packages};
 use ct_core::source::procfs::read_topology;
 use ct_core::source::{Device, ReadError};
@@ -19,6 +19,10 @@ use super::Station;
 
 /// CPU time by which the jobs may seem to be ahead of the node: some ticks on each of many CPUs.
 const DEBT: Duration = Duration::from_secs(1);
+
+/// Time between two looks at the CPUs that a job may use, once they are known: a job is resized
+/// seldom, and to look costs as much as the rest of its sample.
+const LOOK_AT_CPUSET: Duration = Duration::from_secs(10);
 
 /// CPU time that was no job's.
 ///
@@ -49,6 +53,8 @@ impl SystemTime {
 pub(super) struct Activities {
     /// Packages of the CPUs, where some meter counts a package by itself and there are several.
     packages: Packages,
+    /// How many CPUs each of them has.
+    n_cpus_on: Vec<usize>,
     n_threads: u32,
     /// Busy time of each CPU since the sample before; `None` where it is not known.
     busy: Option<Vec<Duration>>,
@@ -60,11 +66,32 @@ pub(super) struct Activities {
     claims: Vec<u32>,
 }
 
-/// What one job did.
-#[derive(Clone, Debug, Default)]
-struct Activity {
-    /// The CPUs it may use.
+/// What is kept of a job's cgroup from one sample to the next.
+#[derive(Debug, Default)]
+struct Kept {
+    /// The CPUs it may use, and when that was looked at.
     cpuset: Option<CpuSet>,
+    looked_at: Option<Instant>,
+    time: CpuTimeFile,
+}
+
+impl Kept {
+    /// Slurm makes the cpuset with the first step, and changes it when a job is resized.
+    fn look_at_cpuset(&mut self, job: &Job, cgroupfs: &Path) {
+        let is_due = self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_AT_CPUSET);
+        if self.cpuset.is_some() && !is_due {
+            return;
+        }
+        let now = job.cgroup.as_ref().and_then(|c| cgroup::read_cpuset(c, cgroupfs));
+        self.looked_at = Some(Instant::now());
+        self.cpuset = now.or(self.cpuset.take());
+    }
+}
+
+/// What one job did.
+#[derive(Debug, Default)]
+struct Activity {
+    kept: Kept,
     /// The same where they are what it was allocated.
     own: Option<CpuSet>,
     time: Option<Duration>,
@@ -81,6 +108,7 @@ impl Activities {
         let packages = if is_split { packages } else { Packages::default() };
         Self {
             by_package: vec![SystemTime::default(); packages.len()],
+            n_cpus_on: packages.count(None),
             packages,
             n_threads: (n_cpus / topology.n_cores).max(1),
             ..Self::default()
@@ -155,13 +183,13 @@ impl Activities {
         if self.packages.is_empty() {
             return Vec::new();
         }
-        let all = self.packages.count(None);
+        let all = &self.n_cpus_on;
         let held = set.map(|set| self.packages.count(Some(set)));
         let share_on = |index: usize| match &held {
             Some(held) => held[index] as f64 / all[index].max(1) as f64,
             None => share,
         };
-        let times = self.spread(set, time, held.as_ref().unwrap_or(&all));
+        let times = self.spread(set, time, held.as_ref().unwrap_or(all));
         let on = |(index, (package, cpu_time))| OnPackage {
             package,
             cpu_share: share_on(index),
@@ -228,9 +256,9 @@ impl Station {
         let n_cpus = self.sampler.n_cpus();
         let mut total = Duration::ZERO;
         for (job_id, job) in &mut self.jobs {
-            let cpuset = earlier.remove(job_id).and_then(|a| a.cpuset);
+            let kept = earlier.remove(job_id).map(|a| a.kept).unwrap_or_default();
             let cgroupfs = &self.config.path.cgroupfs;
-            let activity = read_job(job, cpuset, &self.activities, cgroupfs, n_cpus);
+            let activity = read_job(job, kept, &self.activities, cgroupfs, n_cpus);
             total += activity.time.unwrap_or_default();
             jobs.insert(*job_id, activity);
         }
@@ -262,20 +290,19 @@ impl Station {
 /// What a job held and did since the last sample.
 fn read_job(
     job: &mut Job,
-    earlier: Option<CpuSet>,
+    mut kept: Kept,
     node: &Activities,
     cgroupfs: &Path,
     n_cpus: u32,
 ) -> Activity {
-    // Slurm makes the cpuset with the first step, and changes it when a job is resized.
-    let now = job.cgroup.as_ref().and_then(|c| cgroup::read_cpuset(c, cgroupfs));
-    let cpuset = now.or(earlier);
+    kept.look_at_cpuset(job, cgroupfs);
+    let cpuset = &kept.cpuset;
     let is_own = |set: &&CpuSet| node.is_allocation(set, job.facts.alloc_cpus, n_cpus);
     let own = cpuset.as_ref().filter(is_own).cloned();
     if let Some(set) = &own {
         job.cpuset_share = Some((set.len() as f64 / f64::from(n_cpus.max(1))).min(1.0));
     }
-    let (time, source) = match read_time(job, node.packages(), cgroupfs) {
+    let (time, source) = match read_time(job, &mut kept.time, node.packages(), cgroupfs) {
         Reading::Time(time) => (Some(time), ActivitySource::Cgroup),
         // While its cgroup is gone the job runs nothing, unless it was gone before we could look.
         Reading::Gone => {
@@ -297,7 +324,7 @@ fn read_job(
     if own.is_none() {
         packages.iter_mut().for_each(|p| p.cpu_share = share);
     }
-    Activity { time, packages, cpuset, own }
+    Activity { kept, time, packages, own }
 }
 
 /// What a job's cgroup says of its CPU time.
@@ -311,10 +338,20 @@ enum Reading {
     Unknown,
 }
 
-fn read_time(job: &mut Job, packages: &Packages, cgroupfs: &Path) -> Reading {
+fn read_time(
+    job: &mut Job,
+    file: &mut CpuTimeFile,
+    packages: &Packages,
+    cgroupfs: &Path,
+) -> Reading {
     let Some(cgroup) = &job.cgroup else { return Reading::Unknown };
-    match cgroup::read_cpu_time(cgroup, cgroupfs, packages) {
-        Ok(time) => Reading::Time(job.cpu_time.advance(time)),
+    match file.read(cgroup, cgroupfs, packages) {
+        Ok(time) => {
+            if file.is_another() {
+                job.cpu_time.lifetime_ended();
+            }
+            Reading::Time(job.cpu_time.advance(time))
+        }
         Err(ReadError::Gone { .. }) => {
             // Whatever comes next begins at zero.
             job.cpu_time.lifetime_ended();
@@ -367,7 +404,8 @@ mod tests {
         let mut job = Job::new(facts, true, Default::default(), at);
         job.cgroup = Some(ct_core::slurm::CgroupPaths::V1("slurm/job_7".into()));
         let packages = Packages::default();
-        let read = |job: &mut Job| read_time(job, &packages, root.path());
+        let mut file = CpuTimeFile::default();
+        let mut read = |job: &mut Job| read_time(job, &mut file, &packages, root.path());
         let time = |ms| {
             Reading::Time(CpuReading { total: Duration::from_millis(ms), ..CpuReading::default() })
         };

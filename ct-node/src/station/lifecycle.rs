@@ -10,7 +10,7 @@ use ct_core::option::{EpochBy, OptionSet, Settings};
 use ct_core::protocol::{JobFacts, OpenLogs, StepFacts};
 use ct_core::sample::Moment;
 use ct_core::slurm::{PatternValues, expand, expand_counts, expand_hostlist, job_cgroup};
-use ct_core::source::cgroup::read_cpu_time;
+use ct_core::source::cgroup::CpuTimeFile;
 use serde::{Deserialize, Serialize};
 
 use super::choice::decide;
@@ -150,7 +150,8 @@ impl Station {
             // What the job used before it was known here is not of this interval.
             let cgroupfs = &self.config.path.cgroupfs;
             let packages = self.activities.packages();
-            let used = job.cgroup.as_ref().map(|c| read_cpu_time(c, cgroupfs, packages));
+            let read = |c| CpuTimeFile::default().read(c, cgroupfs, packages);
+            let used = job.cgroup.as_ref().map(read);
             if let Some(Ok(time)) = used {
                 job.cpu_time.begin_at(time);
             }
