@@ -125,6 +125,10 @@ pub(super) fn rsplit_once<'a>(bytes: &'a [u8], separator: &[u8]) -> Option<(&'a 
 pub(super) fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     match needle {
         [one] => memchr(*one, bytes),
+        // A line is short: to make ready for a search in it takes longer than the search.
+        [first, ..] if bytes.len() <= 64 && needle.len() <= 3 => {
+            memchr_iter(*first, bytes).find(|at| bytes[*at..].starts_with(needle))
+        }
         _ => memmem::find(bytes, needle),
     }
 }

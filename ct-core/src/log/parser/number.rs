@@ -10,10 +10,40 @@ pub(super) fn parse_float(bytes: &[u8]) -> Option<f64> {
         Some(numpy) => split_once(numpy, b"(")?.1.strip_suffix(b")")?,
         None => text,
     };
+    if let Some(value) = short_decimal(text) {
+        return Some(value);
+    }
     let is_decimal = |b: &u8| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-');
     let is_number = text.iter().all(is_decimal) || matches!(text, b"nan" | b"inf" | b"-inf");
     is_number.then(|| std::str::from_utf8(text).ok()?.parse().ok())?
 }
+
+/// Reads `127.5`, as nearly all numbers of a log are: up to 15 digits, with a point among or behind
+/// them. The digits and the power of ten are exact, so that their quotient is rounded once, as by the
+/// standard library.
+fn short_decimal(text: &[u8]) -> Option<f64> {
+    if text.len() > 16 {
+        return None;
+    }
+    let (mut digits, mut n_digits, mut n_decimals) = (0_u64, 0_usize, None);
+    for byte in text {
+        match byte {
+            b'0'..=b'9' => {
+                digits = digits * 10 + u64::from(byte - b'0');
+                n_digits += 1;
+                n_decimals = n_decimals.map(|n| n + 1);
+            }
+            b'.' if n_decimals.is_none() => n_decimals = Some(0),
+            _ => return None,
+        }
+    }
+    ((1..=15).contains(&n_digits) && text[0] != b'.')
+        .then(|| digits as f64 / POWERS_OF_TEN[n_decimals.unwrap_or(0)])
+}
+
+/// Exact, as all up to 10^22 are.
+const POWERS_OF_TEN: [f64; 16] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
 /// Reads a duration in seconds.
 ///
@@ -46,10 +76,8 @@ fn parse_days(text: &[u8]) -> Option<f64> {
 }
 
 fn unsigned(bytes: &[u8], has_decimals: bool) -> Option<f64> {
-    let is_digits = bytes.iter().all(u8::is_ascii_digit);
-    if is_digits && (1..=9).contains(&bytes.len()) {
-        let digit = |n: u32, b: &u8| n * 10 + u32::from(b - b'0');
-        return Some(f64::from(bytes.iter().fold(0, digit)));
+    if let Some(value) = short_decimal(bytes).filter(|_| has_decimals || !bytes.contains(&b'.')) {
+        return Some(value);
     }
     let is_part = |b: &u8| b.is_ascii_digit() || (has_decimals && *b == b'.');
     bytes.iter().all(is_part).then(|| std::str::from_utf8(bytes).ok()?.parse().ok())?
@@ -120,6 +148,24 @@ mod tests {
         assert!(parse_float(b"nan").is_some_and(f64::is_nan));
         for text in ["", "None", "1,5", "infinity", "0x10", "np.float64(1", "1 2", "\u{661}"] {
             assert_eq!(parse_float(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn short_numbers_are_what_the_standard_library_says() {
+        let mut state = 1_u64;
+        for n in 0..200_000_u64 {
+            // Digits of a linear congruential generator, cut to 1 to 15, and a point anywhere.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(n | 1);
+            let mut text = (state % 10_u64.pow(u32::try_from(n % 15).unwrap() + 1)).to_string();
+            let at = usize::try_from(state >> 40).unwrap() % (text.len() + 2);
+            if (1..=text.len()).contains(&at) {
+                text.insert(at, '.');
+            }
+            assert_eq!(short_decimal(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+        for text in ["", ".", ".5", "1.2.3", "-1", "1e3", "1234567890123456"] {
+            assert_eq!(short_decimal(text.as_bytes()), None, "{text}");
         }
     }
 
