@@ -11,11 +11,11 @@ pub(crate) mod part;
 pub(crate) mod slice;
 mod sums;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use clap::ValueEnum;
 use ct_core::record::Record;
+use foldhash::HashMap;
 
 use self::part::{JobRef, Part};
 use self::slice::Slice;

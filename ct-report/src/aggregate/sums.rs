@@ -1,8 +1,9 @@
 //! The sums of one group.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use ct_core::energy::Component;
+use foldhash::HashMap;
 
 use super::part::{End, JobKey, JobRef, Part};
 use crate::intensity::reprice::Repriced;
@@ -148,7 +149,7 @@ impl Sums {
 
     /// Time the jobs took, in hours.
     pub(crate) fn elapsed_h(&self) -> f64 {
-        let mut longest_s: HashMap<JobKey, f64> = HashMap::new();
+        let mut longest_s: HashMap<JobKey, f64> = HashMap::default();
         // Sorted, so that the sum does not depend on the order of a hash map.
         let mut times = Vec::new();
         for ((job, _), (n_nodes, elapsed_s)) in &self.pieces_s {

@@ -154,7 +154,8 @@ fn read_pieces<T: Default>(
     in_ledger: &HashMap<Identity, AtomicBool>,
     add: &impl Fn(&mut T, &Record, Place<'_>, &mut Outcome),
 ) -> Part<T> {
-    let (mut done, mut seen, mut nodes) = (T::default(), HashSet::new(), Nodes::default());
+    let (mut done, mut seen, mut nodes) =
+        (T::default(), foldhash::HashSet::default(), Nodes::default());
     for piece in pieces {
         let mut once = |record: &Record, place: Place<'_>, outcome: &mut Outcome| {
             if !in_ledger.is_empty()
