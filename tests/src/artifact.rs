@@ -24,6 +24,14 @@ fn profile_dir() -> Result<PathBuf> {
 /// The plugin has to be built for the Slurm that loads it.
 const PLUGIN: &str = "carbontracker";
 
+/// Packages of programs.
+const PROGRAMS: [&str; 3] = ["ct-node", "ct-report", "ct-manual"];
+
+/// All of them at once, with the features that `cargo test --workspace` gives to the crates of
+/// others: for one package alone cargo would build most of those crates once more. It is the example
+/// that makes cargo count the features of the tests.
+const ALL_PROGRAMS: &[&str] = &["--workspace", "--bins", "--example", "node_scale"];
+
 /// As [`profile_dir`], but apart for Slurm from another tree.
 fn plugin_profile_dir() -> Result<PathBuf> {
     let dir = profile_dir()?;
@@ -46,7 +54,7 @@ pub(crate) fn own_binary(name: &str) -> Result<PathBuf> {
 }
 
 /// Builds a package of the workspace, once per process, and returns the path of `file` in it:
-/// `built("spank-plugin", "libcarbontracker.so")`.
+/// `built("carbontracker", "libcarbontracker.so")`.
 ///
 /// The build has the profile and the target directory of the running test, so that a test never
 /// sees what an earlier version left there.
@@ -83,10 +91,12 @@ fn build(package: &str, profile_dir: &Path) -> Result<()> {
     let target_dir = profile_dir.parent().context("the build directory has no parent")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let include = tree::root().map(|root| ("CT_SLURM_INCLUDE", root.join("usr/include")));
+    let what = if PROGRAMS.contains(&package) { ALL_PROGRAMS } else { &["--package", package] };
     let output = Command::new(cargo)
         .envs(include.filter(|_| package == PLUGIN))
-        .args(["build", "--quiet", "--package", package, "--profile", profile, "--target-dir"])
+        .args(["build", "--quiet", "--profile", profile, "--target-dir"])
         .arg(target_dir)
+        .args(what)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .context("cannot run cargo")?;
