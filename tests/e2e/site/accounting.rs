@@ -79,9 +79,10 @@ fn a_months_jobs_of_six_users_are_in_the_ledger_as_in_slurmdbd() -> Result<()> {
     })?;
     let theirs = of_sacct(&site)?;
     let n_records: u64 = theirs.iter().map(|run| run.n_nodes).sum();
-    wait_for_long(LONG, &format!("{n_records} records"), || {
+    let are_there = wait_for_long(LONG, &format!("{n_records} records"), || {
         (site.ledger_lines().ok()?.len() as u64 >= n_records).then_some(())
-    })?;
+    });
+    are_there.with_context(|| missing(&site, &theirs))?;
     ensure!(theirs.iter().all(|run| run.job_id != u64::from(never)), "a job ran that was held");
     every_kind_is_there(&theirs)?;
     sums_are_equal(&site, &theirs, &["user"], |run| vec![run.user.clone()])?;
@@ -93,6 +94,20 @@ fn a_months_jobs_of_six_users_are_in_the_ledger_as_in_slurmdbd() -> Result<()> {
     each_jobs_time_is_equal(&site, &theirs)?;
     a_job_that_was_never_seen_is_named(&site)?;
     publish::comments_are_what_the_ledger_says(&site)
+}
+
+/// The jobs that have fewer records than sacct has nodes of their runs.
+fn missing(site: &Site, theirs: &[Run]) -> String {
+    let mut n_missing: BTreeMap<u64, i64> = BTreeMap::new();
+    for run in theirs {
+        *n_missing.entry(run.job_id).or_default() += run.n_nodes.cast_signed();
+    }
+    for line in site.ledger_lines().unwrap_or_default() {
+        *n_missing.entry(line["job_id"].as_u64().unwrap_or(0)).or_default() -= 1;
+    }
+    n_missing.retain(|_, n| *n != 0);
+    let runs: Vec<_> = theirs.iter().filter(|run| n_missing.contains_key(&run.job_id)).collect();
+    format!("records that are missing by job: {n_missing:?}, of {runs:#?}")
 }
 
 /// Two nodes with room for many jobs at once, six users with three accounts, two partitions.
