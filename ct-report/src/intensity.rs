@@ -3,6 +3,8 @@
 //! [`fetch`] is the only thing of this project that talks to the network, and only when asked to.
 
 #[cfg(feature = "fetch")]
+mod address;
+#[cfg(feature = "fetch")]
 mod client;
 #[cfg(feature = "fetch")]
 pub(crate) mod fetch;
@@ -15,6 +17,8 @@ pub(crate) mod show;
 mod store;
 #[cfg(feature = "fetch")]
 mod token;
+#[cfg(feature = "fetch")]
+mod trust;
 
 pub(crate) use file::carbon;
 

@@ -17,7 +17,7 @@ use crate::units::CarbonIntensity;
 pub const HEADER: &str = "time,zone,g_per_kwh,source";
 
 /// Highest intensity that is believed; burning lignite gives some 1200 g/kWh.
-const MOST_G_PER_KWH: f64 = 5000.0;
+pub const MOST_G_PER_KWH: f64 = 5000.0;
 
 /// Longest zone or source that is taken.
 const LONGEST_TEXT: usize = 128;

@@ -7,8 +7,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use ureq::http::Response;
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
+use super::address::is_local;
 use super::token::Token;
 
 /// Largest body that is read; a year of five minutes is 10 MB.
@@ -54,9 +56,9 @@ pub(super) enum Answer {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// 401 or 403.
-    #[error("{url}: the provider refuses the token or the zone: {status} {message}")]
-    Refused { url: String, status: u16, message: String },
-    /// Another 4xx.
+    #[error("{url}: the provider refuses us: {status} {message}")]
+    Refused { url: String, status: u16, message: String, has_token: bool },
+    /// Another 4xx, or a success that brings nothing.
     #[error("{url}: the provider does not accept the request: {status} {message}")]
     Rejected { url: String, status: u16, message: String },
     /// 429, beyond our patience.
@@ -81,13 +83,22 @@ impl Failure {
     /// How to mend it.
     pub(super) fn hint(&self) -> &'static str {
         match self {
-            Self::Refused { .. } => {
+            Self::Refused { has_token: true, .. } => {
                 "see that carbon.fetch.token_file holds the token, and that it is valid for carbon.zone"
             }
-            Self::Rejected { .. } => "see that carbon.zone is one of the provider's zones",
+            Self::Refused { .. } => {
+                "this provider asks for no token: see whether a proxy refuses (https_proxy is respected)"
+            }
+            Self::Rejected { .. } => {
+                "see that carbon.zone is one of the provider's zones, that it has values of the time \
+                 asked for, and that carbon.fetch.base_url, where it is set, is the provider's"
+            }
             Self::TooMany { .. } => "let the timer run less often; the file is as it was",
             Self::Server { .. } => "try again later; the file is as it was",
             Self::Redirect { .. } => "set carbon.fetch.base_url to the new address",
+            Self::Transport { source, .. } if is_distrust(source) => {
+                "where a proxy has a certificate of its own, name the file of its issuer's in SSL_CERT_FILE"
+            }
             Self::Transport { .. } => {
                 "see that this host reaches the provider (https_proxy is respected); the file is as it was"
             }
@@ -108,8 +119,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(patience: Patience) -> Self {
+    pub(super) fn new(patience: Patience, roots: RootCerts) -> Self {
         let config = Agent::config_builder()
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -154,6 +166,10 @@ impl Client {
         etag: Option<&str>,
     ) -> Result<Answer, Setback> {
         let mut request = self.agent.get(url).header("accept", "application/json");
+        if is_local(url) {
+            // No proxy is between this host and itself, and none is to see the token.
+            request = request.config().proxy(None).build();
+        }
         if let Some(token) = token {
             request = request.header("auth-token", token.reveal());
         }
@@ -161,12 +177,18 @@ impl Client {
             request = request.header("if-none-match", etag);
         }
         let mut response = request.call().map_err(|e| transport(url, e))?;
-        let etag = header(&response, "etag");
+        let new_etag = header(&response, "etag");
         let limited = response.body_mut().with_config().limit(MOST_BYTES).read_to_vec();
         match response.status().as_u16() {
-            304 => Ok(Answer::NotModified),
-            200 => Ok(Answer::Fresh { body: limited.map_err(|e| transport(url, e))?, etag }),
-            status => Err(setback(url, status, &response, &limited.unwrap_or_default())),
+            304 if etag.is_some() => Ok(Answer::NotModified),
+            200 => {
+                let body = limited.map_err(|e| transport(url, e))?;
+                Ok(Answer::Fresh { body, etag: new_etag })
+            }
+            status => {
+                let message = message(&limited.unwrap_or_default(), token);
+                Err(setback(url, status, &response, message, token.is_some()))
+            }
         }
     }
 }
@@ -177,22 +199,42 @@ fn header(response: &Response<Body>, name: &str) -> Option<String> {
 
 fn transport(url: &str, error: ureq::Error) -> Setback {
     // An address that cannot be one is none the next time either.
-    let is_hopeless = matches!(error, ureq::Error::BadUri(_) | ureq::Error::Http(_));
+    // An answer that is too long or a certificate that is wrong is so the next time, too.
+    let is_hopeless = matches!(
+        error,
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::BodyExceedsLimit(_)
+    ) || is_distrust(&error);
     let failure = Failure::Transport { url: url.to_owned(), source: Box::new(error) };
     Setback { failure, again: (!is_hopeless).then_some(Duration::ZERO) }
 }
 
-fn setback(url: &str, status: u16, response: &Response<Body>, body: &[u8]) -> Setback {
-    let (url, message) = (url.to_owned(), message(body));
+/// Whether it is about a certificate: rustls says so, but within errors of reading.
+fn is_distrust(error: &ureq::Error) -> bool {
+    error.to_string().contains("certificate")
+}
+
+fn setback(
+    url: &str,
+    status: u16,
+    response: &Response<Body>,
+    message: String,
+    has_token: bool,
+) -> Setback {
+    let url = url.to_owned();
     let asked = header(response, "retry-after").and_then(|text| retry_after(&text, Utc::now()));
     let again = Some(asked.unwrap_or_default());
     match status {
-        401 | 403 => Setback { failure: Failure::Refused { url, status, message }, again: None },
+        401 | 403 => {
+            let failure = Failure::Refused { url, status, message, has_token };
+            Setback { failure, again: None }
+        }
         429 => {
             let seconds = asked.map(|d| d.as_secs());
             Setback { failure: Failure::TooMany { url, seconds }, again }
         }
-        300..=399 => {
+        // A timeout of the provider's.
+        408 => Setback { failure: Failure::Server { url, status, message }, again },
+        301..=303 | 307 | 308 => {
             let to = header(response, "location").unwrap_or_default();
             Setback { failure: Failure::Redirect { url, to }, again: None }
         }
@@ -211,16 +253,25 @@ fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
 }
 
 /// What the provider says, wherever its error's text stands, in one short line.
-fn message(body: &[u8]) -> String {
+/// A token that it repeats is left out.
+fn message(body: &[u8], token: Option<&Token>) -> String {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let said = json.as_ref().and_then(|json| {
         ["/error/message", "/message", "/error", "/detail", "/title"]
             .iter()
             .find_map(|at| json.pointer(at)?.as_str())
     });
-    let text = said.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
+    let mut text = said.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
+    if let Some(token) = token {
+        text = text.replace(token.reveal(), "…");
+    }
+    one_line(&text, 200)
+}
+
+/// The beginning of a text, in one line.
+pub(super) fn one_line(text: &str, n_chars: usize) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().take(200).collect()
+    line.chars().take(n_chars).collect()
 }
 
 #[cfg(test)]
@@ -249,7 +300,7 @@ mod tests {
             ("<html>\n bad \n</html>", "<html> bad </html>"),
             ("", ""),
         ] {
-            assert_eq!(message(body.as_bytes()), text);
+            assert_eq!(message(body.as_bytes(), None), text);
         }
     }
 }

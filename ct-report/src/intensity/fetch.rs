@@ -1,20 +1,21 @@
 //! `ct-report intensity fetch`: asks the provider and puts the answers into the site's file.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
+use std::{env, fs};
 
 use anyhow::{Context as _, Result, anyhow};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use ct_core::carbon::intensity::{Point, hour_of};
 use ct_core::carbon::series;
 use ct_core::config::{Carbon, Provider};
 
-use super::client::{Answer, Client, Failure, Patience};
-use super::file;
+use super::address::is_private;
+use super::client::{Answer, Client, Failure, Patience, one_line};
 use super::provider::{Ask, Span, base_url, requests};
 use super::store::{Etags, Lock, replace};
 use super::token::Token;
+use super::{file, trust};
 use crate::diagnostic::{Hint, Outcome, note};
 
 /// What is to be fetched.
@@ -36,6 +37,36 @@ pub(super) struct Fetched {
     pub(super) has_changed: bool,
 }
 
+/// What one request brought.
+struct Part {
+    /// `None` where nothing has changed.
+    points: Option<Vec<Point>>,
+    etag: Option<String>,
+}
+
+/// What all of them brought.
+struct Got {
+    points: Vec<Point>,
+    etags: BTreeMap<String, String>,
+    /// Whether every answer of the past was empty.
+    has_no_past: bool,
+}
+
+impl Default for Got {
+    fn default() -> Self {
+        Self { points: Vec::new(), etags: BTreeMap::new(), has_no_past: true }
+    }
+}
+
+impl Got {
+    fn add(&mut self, ask: &Ask, url: String, part: Part) {
+        let is_empty = part.points.as_ref().is_some_and(Vec::is_empty);
+        self.has_no_past &= ask.is_optional || is_empty;
+        self.points.extend(part.points.into_iter().flatten());
+        self.etags.extend(part.etag.map(|etag| (url, etag)));
+    }
+}
+
 /// Fetches as the configuration says, from `from` or the configured number of hours back.
 ///
 /// # Errors
@@ -47,7 +78,8 @@ pub(crate) fn run(
     outcome: &mut Outcome,
 ) -> Result<()> {
     let job = Job::from_config(carbon, from, Utc::now())?;
-    let fetched = job.run(&Client::new(Patience::default()), outcome)?;
+    let roots = trust::roots(env::var_os(trust::VARIABLE).as_deref())?;
+    let fetched = job.run(&Client::new(Patience::default(), roots), outcome)?;
     outcome.matched += 1;
     let (file, zone) = (job.file.display(), &job.zone);
     note(&match fetched {
@@ -88,19 +120,25 @@ impl Job {
         }
         // Full hours, so that the addresses of one hour, and their ETags, are the same.
         let hour = hour_of(now);
-        let hours = |n: u32| TimeDelta::hours(n.into());
-        let from = from.unwrap_or(hour - hours(fetch.history_h));
+        let hours = |n: u32| TimeDelta::hours(n.max(1).into());
+        let (from, to) =
+            (from.unwrap_or(hour - hours(fetch.history_h)), hour + hours(fetch.horizon_h));
+        if from >= to {
+            let error = anyhow!("nothing to fetch from {from} on: it ends at {to}");
+            return Err(error.context(Hint("begin earlier, or set carbon.fetch.horizon_h higher")));
+        }
         Ok(Self {
             provider,
             base_url: base_url.trim_end_matches('/').to_owned(),
             zone,
-            file: file::path(carbon)?,
+            file: resolved(file::path(carbon)?),
             token,
-            span: Span { from, to: hour + hours(fetch.horizon_h.max(1)), hour },
+            span: Span { from, to, hour },
         })
     }
 
-    /// Fetches and writes the file.
+    /// Fetches and writes the file. Without a forecast it is of use all the same: what is wrong with
+    /// one is noted in `outcome`.
     ///
     /// # Errors
     ///
@@ -110,45 +148,83 @@ impl Job {
         let _lock = Lock::take(&self.file)?;
         let old = if self.file.exists() { file::read(&self.file, outcome)? } else { Vec::new() };
         let known = Etags::load(&self.file);
-        let (mut new, mut etags) = (Vec::new(), BTreeMap::new());
+        let mut got = Got::default();
         for ask in requests(self.provider, &self.zone, self.span) {
             let url = format!("{}{}", self.base_url, ask.path);
-            match client.get(&url, self.token.as_ref(), known.get(&url)) {
-                Ok(Answer::Fresh { body, etag }) => {
-                    new.extend(self.read(&ask, &url, &body)?);
-                    etags.extend(etag.map(|etag| (url, etag)));
-                }
-                Ok(Answer::NotModified) => {
-                    etags.extend(known.get(&url).map(|etag| (url.clone(), etag.to_owned())));
-                }
-                Err(failure) if is_spared(&ask, &failure) => {
-                    note(&format!("no forecast: {failure}"));
-                }
-                Err(failure) => {
-                    let hint = Hint(failure.hint());
-                    return Err(anyhow!(failure).context("cannot fetch intensities").context(hint));
-                }
+            match self.ask(client, &ask, &url, known.get(&url)) {
+                Ok(part) => got.add(&ask, url, part),
+                Err(error) if ask.is_optional => self.do_without(&error, outcome),
+                Err(error) => return Err(error),
             }
         }
-        self.write(old, new, etags)
+        if got.has_no_past && got.points.is_empty() {
+            return Err(self.nothing());
+        }
+        if got.has_no_past {
+            let reason = format!("{}: only forecasts of zone {:?} came", self.base_url, self.zone);
+            outcome.skip_part(&self.file, None, reason);
+        }
+        self.write(old, got.points, got.etags)
+    }
+
+    fn ask(&self, client: &Client, ask: &Ask, url: &str, etag: Option<&str>) -> Result<Part> {
+        match client.get(url, self.token.as_ref(), etag) {
+            Ok(Answer::Fresh { body, etag }) => {
+                Ok(Part { points: Some(self.read(ask, url, &body)?), etag })
+            }
+            Ok(Answer::NotModified) => Ok(Part { points: None, etag: etag.map(str::to_owned) }),
+            Err(failure) => {
+                let hint = Hint(failure.hint());
+                Err(anyhow!(failure).context("cannot fetch intensities").context(hint))
+            }
+        }
+    }
+
+    /// Goes on without a forecast: a plan may not have it, which is no fault.
+    fn do_without(&self, error: &anyhow::Error, outcome: &mut Outcome) {
+        match error.downcast_ref::<Failure>() {
+            Some(failure @ (Failure::Refused { .. } | Failure::Rejected { .. })) => {
+                note(&format!("no forecast: {failure}"));
+            }
+            _ => {
+                let causes: Vec<_> = error.chain().skip(2).map(ToString::to_string).collect();
+                outcome.skip_part(&self.file, None, format!("no forecast: {}", causes.join(": ")));
+            }
+        }
+    }
+
+    fn nothing(&self) -> anyhow::Error {
+        let Span { from, to, .. } = self.span;
+        let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        anyhow!(
+            "{}: no value of zone {:?} from {} to {}",
+            self.base_url,
+            self.zone,
+            time(from),
+            time(to)
+        )
+        .context("cannot fetch intensities")
+        .context(Hint(
+            "see that the provider has this zone and this time, and publishes it now; the file is \
+                 as it was",
+        ))
     }
 
     fn read(&self, ask: &Ask, url: &str, body: &[u8]) -> Result<Vec<Point>> {
-        let is_broken = |reason: String| {
-            anyhow!(reason)
+        (ask.read)(&self.zone, body).map_err(|reason| {
+            let is_json = body.trim_ascii_start().starts_with(b"{");
+            let begins = || one_line(&String::from_utf8_lossy(&body[..body.len().min(400)]), 60);
+            let seen = if is_json { String::new() } else { format!("; it begins with {:?}", begins()) };
+            anyhow!("{reason}{seen}")
                 .context(format!(
                     "{url}: the answer is not what this provider's documentation says"
                 ))
                 .context("cannot fetch intensities")
                 .context(Hint(
-                    "the file is as it was; look whether the provider has changed its form",
+                    "the file is as it was; look whether a proxy answers in the provider's place, or \
+                     the provider has changed its form",
                 ))
-        };
-        let points = (ask.read)(&self.zone, body).map_err(is_broken)?;
-        if points.is_empty() && !ask.is_optional {
-            return Err(is_broken(format!("it has no value of zone {:?}", self.zone)));
-        }
-        Ok(points)
+        })
     }
 
     fn write(
@@ -172,16 +248,7 @@ impl Job {
     }
 }
 
-/// Whether what failed is a forecast that this token's plan does not have.
-fn is_spared(ask: &Ask, failure: &Failure) -> bool {
-    let is_refused = matches!(failure, Failure::Refused { .. } | Failure::Rejected { .. });
-    ask.is_optional && is_refused
-}
-
-/// Whether nobody between here and there can read along.
-fn is_private(url: &str) -> bool {
-    let Some(rest) = url.strip_prefix("http://") else { return true };
-    let authority = rest.split('/').next().unwrap_or_default();
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    ["127.0.0.1", "localhost", "[::1]"].contains(&host)
+/// Where the file is, not the link to it: a link is not to be replaced.
+fn resolved(path: PathBuf) -> PathBuf {
+    fs::canonicalize(&path).unwrap_or(path)
 }

@@ -6,6 +6,7 @@ mod energi_data_service;
 
 use chrono::{DateTime, Utc};
 use ct_core::carbon::intensity::Point;
+use ct_core::carbon::series::MOST_G_PER_KWH;
 use ct_core::config::Provider;
 use ct_core::units::CarbonIntensity;
 
@@ -60,11 +61,22 @@ fn point(
     source: &str,
 ) -> Result<Option<Point>, String> {
     let Some(g) = g_per_kwh else { return Ok(None) };
-    let intensity = CarbonIntensity::new(g).ok_or_else(|| {
-        format!("intensity of {} is {g}, expected a number of g/kWh ≥ 0", time.to_rfc3339())
+    // What the file's readers would not believe is not to get into it.
+    let believed = Some(g).filter(|g| *g <= MOST_G_PER_KWH).and_then(CarbonIntensity::new);
+    let intensity = believed.ok_or_else(|| {
+        let time = time.to_rfc3339();
+        format!("intensity of {time} is {g}, expected g/kWh from 0 to {MOST_G_PER_KWH}")
     })?;
     let (zone, source) = (zone.to_owned(), source.to_owned());
     Ok(Some(Point { time, zone, intensity, source }))
+}
+
+/// Checks that an answer is of the zone that was asked for, where it says of which it is.
+fn check_zone(asked: &str, said: Option<&str>) -> Result<(), String> {
+    match said.filter(|said| *said != asked) {
+        None => Ok(()),
+        Some(other) => Err(format!("it is of zone {other:?}, expected {asked:?}")),
+    }
 }
 
 /// A span in parts no longer than a provider allows.

@@ -44,7 +44,11 @@ impl Lock {
             .write(true)
             .mode(0o600)
             .open(&path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+            .with_context(|| format!("cannot write {}", path.display()))
+            .context(Hint(
+                "the directory and this file are to be those of the user who fetches; as root: runuser \
+                 -u carbontracker -- ct-report intensity fetch",
+            ))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { _file: file }),
             Err(rustix::io::Errno::WOULDBLOCK) => {

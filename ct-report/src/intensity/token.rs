@@ -29,15 +29,20 @@ impl Token {
     /// A file that others can read, or that holds no token.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let shown = path.display();
-        let file = File::open(path).with_context(|| format!("cannot read token {shown}"))?;
+        let file = File::open(path)
+            .with_context(|| format!("cannot read token {shown}"))
+            .context(Hint("carbon.fetch.token_file is to be a file of the user who fetches"))?;
         let mode = file.metadata()?.mode() & 0o777;
         if mode & 0o077 != 0 {
             let error =
                 anyhow!("token {shown} has mode {mode:03o}, expected 600: others may read it");
             return Err(error.context(Hint("chmod 600, as the user who fetches")));
         }
-        let mut text = String::new();
-        file.take(MOST_BYTES).read_to_string(&mut text)?;
+        let mut bytes = Vec::new();
+        file.take(MOST_BYTES)
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("cannot read token {shown}"))?;
+        let text = String::from_utf8_lossy(&bytes);
         let text = text.trim();
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
             let error = anyhow!("token {shown} holds no token: expected one word of visible ASCII");

@@ -20,6 +20,8 @@ mod publish;
 mod reconcile;
 mod sacct;
 mod terminal;
+#[cfg(feature = "fetch")]
+mod tls;
 mod usage;
 
 use std::path::{Path, PathBuf};

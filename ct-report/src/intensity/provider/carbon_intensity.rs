@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use ct_core::carbon::intensity::Point;
 use serde::Deserialize;
 
-use super::{Ask, Span, parts, point};
+use super::{Ask, Span, check_zone, parts, point};
 
 /// Longest range in one request.
 const LONGEST_RANGE: TimeDelta = TimeDelta::days(13);
@@ -32,6 +32,7 @@ enum OneOrMany {
 
 #[derive(Deserialize)]
 struct Region {
+    regionid: Option<u8>,
     data: Vec<HalfHour>,
 }
 
@@ -54,7 +55,7 @@ pub(super) fn requests(zone: &str, span: Span) -> Vec<Ask> {
         let (path, read): (_, super::Read) = match zone.strip_prefix("GB-") {
             None => (format!("/intensity/{from}/{to}"), read_national),
             Some(part) => {
-                let kind = if part.parse::<u8>().is_ok() { "regionid" } else { "postcode" };
+                let kind = if is_numbered(zone) { "regionid" } else { "postcode" };
                 (format!("/regional/intensity/{from}/{to}/{kind}/{part}"), read_regional)
             }
         };
@@ -75,9 +76,18 @@ fn read_regional(zone: &str, body: &[u8]) -> Result<Vec<Point>, String> {
         OneOrMany::Many(regions) => regions,
     };
     match &regions[..] {
-        [region] => points(zone, &region.data),
+        [region] => {
+            let said = region.regionid.map(|id| format!("GB-{id}"));
+            check_zone(zone, said.as_deref().filter(|_| is_numbered(zone)))?;
+            points(zone, &region.data)
+        }
         others => Err(format!("{} regions, expected 1", others.len())),
     }
+}
+
+/// Whether a zone is a region's number; a postcode lies in a region with another name.
+fn is_numbered(zone: &str) -> bool {
+    zone.strip_prefix("GB-").is_some_and(|part| part.parse::<u8>().is_ok())
 }
 
 fn points(zone: &str, half_hours: &[HalfHour]) -> Result<Vec<Point>, String> {

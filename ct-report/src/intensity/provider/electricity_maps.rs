@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use ct_core::carbon::intensity::Point;
 use serde::Deserialize;
 
-use super::{Ask, Span, encode, parts, point};
+use super::{Ask, Span, check_zone, encode, parts, point};
 
 /// Hours that `history` reaches back.
 const HISTORY_H: i64 = 24;
@@ -17,16 +17,19 @@ const HORIZONS_H: [i64; 4] = [6, 24, 48, 72];
 
 #[derive(Deserialize)]
 struct History {
+    zone: Option<String>,
     history: Vec<Hour>,
 }
 
 #[derive(Deserialize)]
 struct PastRange {
+    zone: Option<String>,
     data: Vec<Hour>,
 }
 
 #[derive(Deserialize)]
 struct Forecast {
+    zone: Option<String>,
     forecast: Vec<Hour>,
 }
 
@@ -65,16 +68,19 @@ pub(super) fn requests(zone: &str, span: Span) -> Vec<Ask> {
 
 fn read_history(zone: &str, body: &[u8]) -> Result<Vec<Point>, String> {
     let answer: History = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    check_zone(zone, answer.zone.as_deref())?;
     points(zone, &answer.history, false)
 }
 
 fn read_range(zone: &str, body: &[u8]) -> Result<Vec<Point>, String> {
     let answer: PastRange = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    check_zone(zone, answer.zone.as_deref())?;
     points(zone, &answer.data, false)
 }
 
 fn read_forecast(zone: &str, body: &[u8]) -> Result<Vec<Point>, String> {
     let answer: Forecast = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    check_zone(zone, answer.zone.as_deref())?;
     points(zone, &answer.forecast, true)
 }
 

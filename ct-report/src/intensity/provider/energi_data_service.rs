@@ -3,7 +3,7 @@
 //! Emissions of the electricity consumed in the price areas DK1 and DK2, power stations' operation
 //! only. `start` and `end` are Danish time; the answers have UTC as well.
 
-use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Europe::Copenhagen;
 use ct_core::carbon::intensity::Point;
 use serde::Deserialize;
@@ -41,14 +41,23 @@ pub(super) fn requests(zone: &str, span: Span) -> Vec<Ask> {
 }
 
 fn path(dataset: &str, zone: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> String {
-    let danish =
-        |at: DateTime<Utc>| at.with_timezone(&Copenhagen).format("%Y-%m-%dT%H:%M").to_string();
     let filter = encode(&format!("{{\"PriceArea\":[\"{zone}\"]}}"));
-    let (from, to) = (encode(&danish(from)), encode(&danish(to)));
+    let (from, to) = (encode(&danish(from, -1)), encode(&danish(to, 1)));
     // Without limit=0 the answer ends after a hundred records.
     format!(
         "/dataset/{dataset}?start={from}&end={to}&filter={filter}&sort=Minutes5UTC%20asc&limit=0"
     )
+}
+
+/// An instant in Danish time; one that comes twice, in the night in which summer time ends, is so
+/// many hours earlier or later that it comes once.
+fn danish(at: DateTime<Utc>, hours: i64) -> String {
+    let mut local = at.with_timezone(&Copenhagen);
+    while matches!(Copenhagen.from_local_datetime(&local.naive_local()), LocalResult::Ambiguous(..))
+    {
+        local += TimeDelta::hours(hours);
+    }
+    local.format("%Y-%m-%dT%H:%M").to_string()
 }
 
 fn read_actual(zone: &str, body: &[u8]) -> Result<Vec<Point>, String> {
