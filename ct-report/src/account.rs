@@ -1,4 +1,5 @@
-//! What accounts have used this month, of the jobs that have ended: for their budgets.
+//! What accounts have used this month, by jobs that have ended and by those that run: for their
+//! budgets.
 //!
 //! Records come in, [`AccountUse`] goes out, which every node reads. Energies are with PUE, as the
 //! grams and the numbers of `max_energy` are.
@@ -43,9 +44,9 @@ impl Month {
     }
 
     /// The sums of this month.
-    pub(crate) fn with(self, as_of: DateTime<Utc>, sums: Sums) -> AccountUse {
+    pub(crate) fn with(self, as_of: DateTime<Utc>, ended: Sums, running: Sums) -> AccountUse {
         let mut all = AccountUse::new(as_of, self.name, self.zone, (self.from, self.to));
-        all.accounts = sums.0;
+        (all.accounts, all.running) = (ended.0, running.0);
         all
     }
 }
@@ -57,6 +58,11 @@ pub(crate) struct Sums(BTreeMap<String, Used>);
 impl Sums {
     /// Adds what a job drew on a node in the hours that begin in the month; whether it did.
     pub(crate) fn add(&mut self, record: &Record, month: &Month) -> bool {
+        self.add_with(record, 0, month)
+    }
+
+    /// The same with what its other nodes have drawn so far; of them it is not known in which hours.
+    pub(crate) fn add_with(&mut self, record: &Record, others_uj: u128, month: &Month) -> bool {
         let Some(account) = &record.account else { return false };
         let microjoules = |is_wanted: &dyn Fn(DateTime<Utc>) -> bool| {
             let hours = energy_by_hour(record).filter(|(hour, _)| is_wanted(*hour));
@@ -68,9 +74,12 @@ impl Sums {
         if own == 0 {
             return false;
         }
+        let share = own as f64 / all as f64;
+        let kwh = |uj: f64| Joules::new(uj * 1e-6).to_kilowatt_hours().as_kwh() * record.pue;
+        let others = kwh(others_uj as f64 * share);
         let used = Used {
-            energy_kwh: Joules::new(own as f64 * 1e-6).to_kilowatt_hours().as_kwh() * record.pue,
-            co2e_g: record.co2e_g * (own as f64 / all as f64),
+            energy_kwh: kwh(own as f64) + others,
+            co2e_g: record.co2e_g * share + others * record.intensity.g_per_kwh,
         };
         self.add_used(account.clone(), used);
         true
@@ -114,7 +123,17 @@ mod tests {
         sums.append(more);
         job.account = None;
         assert!(!sums.add(&job, &month), "of no account");
-        let used = month.with(now, sums).of("physics", now).unwrap();
+        // Of a job that runs, with another node that has drawn as much: a third of it before.
+        let mut running = Sums::default();
+        job.account = Some("physics".to_owned());
+        job.intensity.g_per_kwh = 100.0;
+        assert!(running.add_with(&job, 10_800_000_000_000, &month));
+        let used = month.with(now, sums, running);
+        // 3 kWh and 600 g, and another 3 kWh at 100 g/kWh.
+        let runs = used.running["physics"];
+        assert!((runs.energy_kwh - 6.0).abs() < 1e-9, "{runs:?}");
+        assert!((runs.co2e_g - 900.0).abs() < 1e-9, "{runs:?}");
+        let used = used.accounts["physics"];
         // Twice 2 kWh · 1.5, and two thirds of 900 g.
         assert!((used.energy_kwh - 6.0).abs() < 1e-9, "{used:?}");
         assert!((used.co2e_g - 1200.0).abs() < 1e-9, "{used:?}");

@@ -85,7 +85,7 @@ pub static SECTIONS: &[Section] = &[
     section(
         "budget",
         "What accounts may draw in a month. Off without an account. \"ct-report budget --write\", run \
-         by a timer, adds up what their ended jobs have used; a running job adds its own.",
+         by a timer, adds up what their jobs have used; a running job adds its own.",
         BUDGET,
     ),
     Section {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::{Context, Job, local};
-use crate::account::{AccountUse, Used};
+use crate::account::{AccountUse, Asker, Used};
 use crate::config::{AccountBudget, Budgets};
 use crate::record::{AccountBudgetUse, BudgetAction, BudgetUse, PassedBy, PredictedBy};
 use crate::sample::Moment;
@@ -13,7 +13,7 @@ use crate::units::Joules;
 const OLD: TimeDelta = TimeDelta::hours(24);
 
 impl Job {
-    /// Holds what the account's ended jobs have used this month, and this job on all its nodes,
+    /// Holds what the account's other jobs have used this month, and this job on all its nodes,
     /// against the account's budget.
     ///
     /// Sums only grow within their month, so old ones are too low, and never too high. Without sums
@@ -31,7 +31,11 @@ impl Job {
             return said;
         };
         let Some(budget) = budgets.of(&account) else { return said };
-        let of_month = sums.ok().and_then(|sums| Some((sums, sums.of(&account, at.wall)?)));
+        let from = sums.ok().filter(|s| s.is_of(at.wall)).map(|sums| sums.from);
+        let (own, before) = self.own_use(from, context);
+        let asker = Asker { start: self.start.wall, own };
+        let of_month =
+            sums.ok().and_then(|sums| Some((sums, sums.of_others(&account, asker, at.wall)?)));
         let known = of_month.map(|(_, used)| used).unwrap_or_default();
         self.warn_of_sums(at, sums, of_month.is_some());
         let used = self.account_budget.get_or_insert_with(|| AccountBudgetUse {
@@ -55,8 +59,6 @@ impl Job {
         used.month = of_month.map(|(sums, _)| sums.month.clone());
         let (is_passed, is_exceeded) =
             (used.budget.passed_at.is_some(), used.budget.exceeded_at.is_some());
-        let from = of_month.map(|(sums, _)| sums.from);
-        let (own, before) = self.own_use(from, context);
         if !is_passed && let Some(predicted) = self.predicted_use(before, context) {
             said.extend(self.hold(at, PassedBy::Prediction, budget, known, predicted));
         }
@@ -139,7 +141,7 @@ impl Job {
         let verb = if by == PassedBy::Prediction { "predicted" } else { "used" };
         let seen = match (&used.month, used.as_of) {
             (Some(month), Some(as_of)) => format!(
-                " for {month}, {:.6} kWh and {:.6} g of it by jobs that had ended by {}",
+                " for {month}, {:.6} kWh and {:.6} g of it by other jobs until {}",
                 known.energy_kwh,
                 known.co2e_g,
                 show(as_of)

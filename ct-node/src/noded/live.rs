@@ -1,6 +1,7 @@
 //! Jobs over several nodes: each node keeps `live/<job>/<node>.json` in the ledger's directory
-//! current, the first node reads the others'. Of every tracked job the first node keeps its record as
-//! it stands, with the last prediction, in `live/<job>/.record.json`, for `ct-report job`.
+//! current, the first node reads the others'. Of every tracked job, and of those whose account has a
+//! budget, the first node keeps its record as it stands, with the last prediction, in
+//! `live/<job>/.record.json`, for `ct-report job` and `ct-report budget`.
 //!
 //! All of it on a thread, as the ledger may lie on a file system that hangs. Between two readings
 //! the others' energy is carried on with their last power.
@@ -160,7 +161,8 @@ impl Live {
             if job.facts.n_nodes.unwrap_or(1) > 1 {
                 self.publish_job(job);
             }
-            if job.tracked && job.is_first_node {
+            let is_asked_for = job.tracked || job.account_budget().is_some();
+            if is_asked_for && job.is_first_node {
                 self.publish_record(job, station.context());
             }
         }

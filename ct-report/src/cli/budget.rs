@@ -1,7 +1,8 @@
 //! `ct-report budget`.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use chrono::Utc;
@@ -14,6 +15,7 @@ use crate::account::{Month, Sums};
 use crate::cli::output::{OutputArgs, write_file};
 use crate::diagnostic::Outcome;
 use crate::load::jobs::{self, Place, Sources};
+use crate::load::live;
 use crate::load::pieces::Ledger;
 use crate::row::{Cell, Head};
 
@@ -48,11 +50,15 @@ pub(crate) fn run(args: &BudgetArgs) -> Result<Outcome> {
         ..Sources::default()
     };
     let mut outcome = Outcome::default();
+    // Before the ledger: a job that ends meanwhile is found in both, and counts there.
+    let running = Running::read(&dir, &mut outcome);
     let add = |sums: &mut Sums, record: &Record, _: Place<'_>, outcome: &mut Outcome| {
+        running.note_ended(record);
         outcome.matched += usize::from(sums.add(record, &month));
     };
-    let sums = jobs::fold(&sources, &mut outcome, add, Sums::append)?;
-    let used = month.with(now, sums);
+    let ended = jobs::fold(&sources, &mut outcome, add, Sums::append)?;
+    let running = running.sums(&month);
+    let used = month.with(now, ended, running);
     // A month without a job is no failure.
     outcome.matched = outcome.matched.max(1);
     if args.write {
@@ -65,12 +71,51 @@ pub(crate) fn run(args: &BudgetArgs) -> Result<Outcome> {
     Ok(outcome)
 }
 
-const HEADS: [Head; 7] = [
+/// A run of a job, whatever its node.
+type RunKey = (String, u32, u32);
+
+fn run_key(record: &Record) -> RunKey {
+    (record.cluster.clone(), record.job_id, record.restart)
+}
+
+/// The jobs that run: the record of the first node, what the others have drawn, and whether the
+/// ledger has the job, too.
+struct Running(HashMap<RunKey, (Record, u128, AtomicBool)>);
+
+impl Running {
+    fn read(ledger: &Path, outcome: &mut Outcome) -> Self {
+        let with_others = |record: Record| {
+            let others_uj = live::drawn_by_others(ledger, &record);
+            (run_key(&record), (record, others_uj, AtomicBool::new(false)))
+        };
+        Self(live::records(ledger, outcome).into_iter().map(with_others).collect())
+    }
+
+    fn note_ended(&self, record: &Record) {
+        if let Some((_, _, has_ended)) = self.0.get(&run_key(record)) {
+            has_ended.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn sums(self, month: &Month) -> Sums {
+        let mut sums = Sums::default();
+        for (record, others_uj, has_ended) in self.0.into_values() {
+            if !has_ended.into_inner() {
+                sums.add_with(&record, others_uj, month);
+            }
+        }
+        sums
+    }
+}
+
+const HEADS: [Head; 9] = [
     Head::text("account"),
     Head::text("month"),
     Head::number("used_kwh"),
+    Head::number("running_kwh"),
     Head::number("max_kwh"),
     Head::number("used_g"),
+    Head::number("running_g"),
     Head::number("max_g"),
     Head::text("on_budget"),
 ];
@@ -78,17 +123,21 @@ const HEADS: [Head; 7] = [
 /// Every account that used something, or has a budget by name.
 fn print(args: &BudgetArgs, config: &Config, used: &AccountUse) -> Result<()> {
     let named = config.budget.account.keys().filter(|name| *name != ANY_ACCOUNT);
-    let accounts: BTreeSet<&String> = used.accounts.keys().chain(named).collect();
+    let accounts: BTreeSet<&String> =
+        used.accounts.keys().chain(used.running.keys()).chain(named).collect();
     let row = |account: &String| {
         let of = used.accounts.get(account).copied().unwrap_or_default();
+        let runs = used.running.get(account).copied().unwrap_or_default();
         let budget = config.budget.of(account);
         let action = budget.map(|b| if b.on_budget.is_stop() { "stop" } else { "warn" });
         vec![
             Cell::Text(Some(account.clone())),
             Cell::Text(Some(used.month.clone())),
             Cell::Number(Some(of.energy_kwh), 3),
+            Cell::Number(Some(runs.energy_kwh), 3),
             Cell::Number(budget.and_then(|b| b.energy_kwh), 3),
             Cell::Number(Some(of.co2e_g), 1),
+            Cell::Number(Some(runs.co2e_g), 1),
             Cell::Number(budget.and_then(|b| b.co2_g), 1),
             Cell::Text(action.map(str::to_owned)),
         ]

@@ -4,8 +4,11 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use ct_core::energy::ByComponent;
 use ct_core::ledger::{LIVE_DIR, LIVE_RECORD};
 use ct_core::record::Record;
+use ct_core::units::Microjoules;
+use serde::Deserialize;
 
 use crate::diagnostic::Outcome;
 
@@ -27,4 +30,25 @@ pub(crate) fn records(ledger: &Path, outcome: &mut Outcome) -> Vec<Record> {
         }
     }
     found
+}
+
+/// What another node has told of a job.
+#[derive(Deserialize)]
+struct NodePart {
+    restart: u32,
+    energy_j: ByComponent<Microjoules>,
+}
+
+/// What the other nodes of a running job have drawn, as each has told last.
+pub(crate) fn drawn_by_others(ledger: &Path, record: &Record) -> u128 {
+    let dir = ledger.join(LIVE_DIR).join(record.job_id.to_string());
+    let own = format!("{}.json", record.node);
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    let of_others = files.filter(|f| f.file_name() != *own && f.file_name() != LIVE_RECORD);
+    // A part that is being replaced, or is gone, is missed once.
+    let parts = of_others.filter_map(|file| {
+        let part: NodePart = serde_json::from_slice(&fs::read(file.path()).ok()?).ok()?;
+        (part.restart == record.restart).then(|| u128::from(part.energy_j.total().as_u64()))
+    });
+    parts.sum()
 }

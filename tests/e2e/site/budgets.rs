@@ -178,10 +178,70 @@ fn an_accounts_budget_is_of_what_its_jobs_used_this_month() -> Result<()> {
     assert_within(number(used, "used_energy_kwh") * 3.6e6, joules, 1e-6, "what was seen");
     let out = output_of(&site, user, job);
     assert!(out.contains("Budget of account physics: predicted are 0.0"), "{out}");
-    assert!(out.contains("by jobs that had ended by ") && out.contains("The job is to end."));
+    assert!(out.contains("by other jobs until ") && out.contains("The job is to end."));
     // A job of no account, or of one without a budget, has none.
     let other = cluster.sbatch_with(user, &["--account=arts"], "#!/bin/sh\nsleep 3\n")?;
     completed(cluster, other);
     assert!(site.wait_for_records(other, 1)?[0].get("account_budget").is_none());
+    Ok(())
+}
+
+#[test]
+fn an_accounts_running_job_counts_as_it_last_told_and_once_when_it_has_ended() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let accounts = "{ physics = { energy_kwh = 1000 } }";
+    let site = Site::builder()
+        .config("budget.check_s", 0.2)
+        .config("budget.account", accounts.parse::<toml_edit::Value>()?)
+        .start()?;
+    let (cluster, user) = (&site.cluster, site.cluster.user(1));
+    let (config, report) = (site.config().display().to_string(), site.bin("ct-report"));
+    let budget = |args: &[&str]| {
+        let args = [&["budget", "--config", &config], args].concat();
+        let report = report.display().to_string();
+        anyhow::Ok(cluster.command(&User::root(), &report).args(&args).run()?.success())
+    };
+    let row = || -> Result<serde_json::Value> {
+        let rows: serde_json::Value = serde_json::from_str(budget(&["--json"])?.stdout())?;
+        Ok(rows[0].clone())
+    };
+    // At its first prediction it tells; by then slurmctld has named its account.
+    let script = format!(
+        "#!/bin/sh\n#SBATCH -c1 --account=physics --carbontracker=epochs:9\n\
+         {t} epoch start; sleep 4; {t} epoch end\nwhile [ ! -e go ]; do sleep 0.1; done\n",
+        t = site.bin("ct-track").display()
+    );
+    let running = cluster.sbatch(user, &script)?;
+    let live = site.ledger().join(format!("live/{running}/.record.json"));
+    let told: serde_json::Value = wait_for("the running job to tell", || {
+        serde_json::from_slice(&fs::read(&live).ok()?).ok()
+    })?;
+    assert_eq!(told["account"], "physics", "{told:#}");
+    // No other node; PUE 1.58.
+    let joules = number(&told, "energy_j.cpu") * 1.58;
+    let seen = row()?;
+    assert_within(number(&seen, "running_kwh") * 3.6e6, joules, 1e-6, "what runs");
+    assert_within(number(&seen, "running_g"), number(&told, "co2e_g"), 1e-6, "its grams");
+    assert_eq!(number(&seen, "used_kwh"), 0.0, "{seen}");
+    budget(&["--write"])?;
+
+    let options = ["-c1", "--account=physics", "--carbontracker=update_interval:0.5"];
+    let other = cluster.sbatch_with(user, &options, "#!/bin/sh\nsleep 4\n")?;
+    completed(cluster, other);
+    let record = &site.wait_for_records(other, 1)?[0];
+    let others = number(record, "account_budget.used_energy_kwh") * 3.6e6;
+    assert_within(others, joules, 1e-6, "what the other job sees of it");
+
+    cluster.command(user, "touch").args(&["go"]).run()?.success();
+    completed(cluster, running);
+    let ended = &site.wait_for_records(running, 1)?[0];
+    let all = (number(ended, "energy_j.cpu") + number(record, "energy_j.cpu")) * 1.58;
+    // What it told last is there for two more minutes.
+    assert!(live.exists());
+    let seen = row()?;
+    assert_eq!(number(&seen, "running_kwh"), 0.0, "{seen}");
+    assert_within(number(&seen, "used_kwh") * 3.6e6, all, 1e-6, "both have ended");
     Ok(())
 }
