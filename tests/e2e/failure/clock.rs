@@ -3,9 +3,11 @@
 //! What is at risk is ct-noded's own reading of that clock: durations come from one that nobody sets.
 //! So only ct-noded sees it moved, by a library before libc; Slurm's own clocks stay.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use ct_tests::site::wait_for;
 use ct_tests::{Site, e2e_is_possible};
 use serde_json::Value;
@@ -45,6 +47,58 @@ fn set_by_a_day_in_mid_job_changes_neither_energy_nor_elapsed_time() -> Result<(
     ended(&site, job, 3)?;
     is_right(&record(&site, job)?)?;
     one_record_each(&site)?;
+    reconciles(&site)
+}
+
+/// An hour of UTC as the series' file has it, and its intensity: twice as much in odd hours.
+fn price(hour: DateTime<Utc>) -> f64 {
+    if hour.timestamp() / 3600 % 2 == 0 { 100.0 } else { 200.0 }
+}
+
+#[test]
+fn a_job_over_a_full_hour_is_priced_with_the_intensities_of_both() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755))?;
+    let series = dir.path().join("series.csv");
+    let hour = Utc::now().duration_trunc(TimeDelta::hours(1))?;
+    let line = |n: i64| {
+        let at = hour + TimeDelta::hours(n);
+        format!("{},DK1,{},Test actual\n", at.format("%Y-%m-%dT%H:%M:%SZ"), price(at))
+    };
+    std::fs::write(&series, (-1..=3).map(line).collect::<String>())?;
+    let shim = Shim::new()?;
+    let site = Site::builder()
+        .plugstack("update_interval=0.5")
+        .config("carbon.series_file", series.display().to_string())
+        .config("carbon.zone", "DK1")
+        .config("power.pue", 1.25)
+        .noded_preload(&shim.library())
+        .start()?;
+    let job = submit(&site, "on\n#SBATCH --exclusive", "touch begun; sleep 6; echo hello; exit 3")?;
+    wait_for_file(&site, "begun")?;
+    // Two seconds before the next hour, while it runs.
+    let next = Utc::now().duration_trunc(TimeDelta::hours(1))? + TimeDelta::hours(1);
+    shim.set_clock_off((next - Utc::now()).num_seconds() - 2)?;
+    ended(&site, job, 3)?;
+    let record = record(&site, job)?;
+    let hours = record["energy_by_hour"].as_array().context("hours")?;
+    let mut grams = 0.0;
+    let mut prices = Vec::new();
+    for hour in hours {
+        let at: DateTime<Utc> = hour[0].as_str().context("a time")?.parse()?;
+        let joules: f64 = (1..=4).filter_map(|c| hour[c].as_f64()).sum();
+        // J / 3.6 MJ · PUE · g/kWh.
+        grams += joules / 3.6e6 * 1.25 * price(at);
+        prices.extend((joules > 50.0).then(|| price(at)));
+    }
+    ensure!(prices.contains(&100.0) && prices.contains(&200.0), "one hour only: {record:#}");
+    let seen = record["co2e_g"].as_f64().context("co2e_g")?;
+    ensure!((seen - grams).abs() < 1e-9 * grams, "{seen} g are not {grams} g: {record:#}");
+    let mean = record["intensity"]["g_per_kwh"].as_f64().unwrap_or_default();
+    ensure!(100.0 < mean && mean < 200.0, "{record:#}");
     reconciles(&site)
 }
 

@@ -121,7 +121,8 @@ fn a_running_jobs_prediction_is_in_its_status_and_in_the_report() -> Result<()> 
     if !e2e_is_possible() {
         return Ok(());
     }
-    let site = Site::builder().config("carbon.embodied_g_per_node_hour", 36.0).start()?;
+    let builder = Site::builder().config("carbon.embodied_g_per_node_hour", 36.0);
+    let site = builder.config("carbon.water_l_per_kwh", 2.0).start()?;
     let (cluster, user) = (&site.cluster, site.cluster.user(1));
     let script = format!(
         "#!/bin/sh\n#SBATCH --exclusive\n#SBATCH --carbontracker=epochs:4\n\
@@ -162,6 +163,13 @@ fn a_running_jobs_prediction_is_in_its_status_and_in_the_report() -> Result<()> 
     let by_hand =
         (number(sci, "e_kwh") * number(sci, "i_g_per_kwh") + number(sci, "m_g")) / number(sci, "r");
     assert_within(number(sci, "g_per_r"), by_hand, 1e-9, "SCI");
+    // The whole node for the time of the job, which is rounded to milliseconds, at 36 g/h; 2 l for each kWh at the meter, PUE 1.58.
+    let (hours, kwh) =
+        (number(record, "elapsed_s") / 3600.0, number(record, "energy_j.cpu") / 3.6e6 * 1.58);
+    assert_within(number(record, "embodied_g"), 36.0 * hours, 1e-3, "embodied");
+    assert_within(number(sci, "m_g"), 36.0 * hours, 1e-3, "M");
+    assert_within(number(sci, "e_kwh"), kwh, 1e-6, "E");
+    assert_within(number(record, "water_l"), 2.0 * kwh, 1e-6, "water");
     for part in ["E 0.0", "· I 445 g/kWh + M ", ", R 1"] {
         assert!(text.contains(part), "{part}: {text}");
     }

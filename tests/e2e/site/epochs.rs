@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ct_tests::{Site, e2e_is_possible};
 
 use crate::job_dir::{JobDir, number};
@@ -220,6 +220,13 @@ fn a_c_program_marks_its_epochs_over_the_socket() -> Result<()> {
 
 /// Runs a training of two epochs that `interpreter` reads, with its snippet beside it.
 fn runs_marked(interpreter: &str, snippet: &str, training: &str) -> Result<()> {
+    // The cluster has a PATH of its own.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let interpreter = std::env::split_paths(&path)
+        .map(|dir| dir.join(interpreter))
+        .find(|program| program.is_file())
+        .with_context(|| format!("no {interpreter} in the PATH"))?;
+    let interpreter = interpreter.display();
     let site = Site::builder().start()?;
     let cluster = &site.cluster;
     let user = cluster.user(1);
@@ -243,7 +250,7 @@ fn runs_marked(interpreter: &str, snippet: &str, training: &str) -> Result<()> {
     assert!(one < predicted && predicted < two, "{out}");
     // Without a tracker around the program runs all the same.
     let path = program.display().to_string();
-    let output = cluster.command(user, interpreter).args(&[&path]).run()?.success();
+    let output = cluster.command(user, &interpreter.to_string()).args(&[&path]).run()?.success();
     assert!(output.stdout_unchecked().contains("epoch 2"), "{output}");
     Ok(())
 }

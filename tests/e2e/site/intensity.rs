@@ -125,6 +125,17 @@ fn a_series_that_changes_prices_the_next_job_and_one_that_is_gone_falls_back() -
     assert!((anew - by_hand(&record, 250.0)).abs() < 1e-9 * anew, "{row}");
     assert_eq!(number(&row, "repriced_share"), 1.0);
 
+    // A file that nobody keeps up has no value of this hour.
+    let old = "2026-01-01T00:00:00Z,DK-DK1,7,Test actual\n";
+    write(&file, &format!("time,zone,g_per_kwh,source\n{old}"))?;
+    wait_until_logged(&site, "1 hours of zone DK-DK1, up to 2026-01-01", 1)?;
+    let (_, record) = run_job(&site)?;
+    assert_eq!(number(&record, "intensity.g_per_kwh"), 143.3);
+    let warnings = record["warnings"].to_string();
+    let says =
+        "the series has no intensity of zone DK-DK1 for all of the energy: 143.3 g/kWh is used";
+    assert!(warnings.contains(says), "{warnings}");
+
     // Without the file it is Denmark's annual average, and the record says so.
     fs::remove_file(&file)?;
     wait_until_logged(&site, "series.csv: No such file", 1)?;

@@ -277,3 +277,44 @@ fn a_child_that_holds_the_output_keeps_nobody_from_going_on() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn on_a_terminal_the_program_waits_for_a_line_that_is_an_answer() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let cluster = Cluster::builder().create()?;
+    let user = cluster.user(1);
+    track(user, &cluster, &["--version"])?.success();
+    let bin = cluster.dir().join("ct-track");
+    let train =
+        format!("{t} epoch start; sleep 0.2; {t} epoch end; echo trained", t = bin.display());
+    let home = cluster.home(user);
+    fs::write(cluster.dir().join("train.sh"), train)?;
+    for (answer, code, printed) in [("y", "0", true), ("NO", "143", false)] {
+        // script(1) gives it a terminal, and what is typed is what comes in.
+        let run = format!(
+            "{} run --epochs 2 --stop_and_confirm true -- sh {}/train.sh",
+            bin.display(),
+            cluster.dir().display()
+        );
+        let typed = format!(
+            "{{ until grep -q 'y/n' said 2>/dev/null; do sleep 0.1; done; echo maybe; \
+             until grep -q 'Try again' said; do sleep 0.1; done; echo {answer}; \
+             until [ -e code ]; do sleep 0.1; done; }} | \
+             timeout 60 script -qfec '{run}; echo $? > code' said"
+        );
+        let output = cluster.command(user, "sh").args(&["-c", &typed]).run()?;
+        let said = fs::read_to_string(home.join("said"))?;
+        assert!(said.contains("Continue training (y/n)?"), "{output}: {said}");
+        assert!(said.contains("Input not recognized. Try again (y/n):"), "{said}");
+        // Whoever sits there needs no telling how to answer from elsewhere.
+        assert!(!said.contains("ct-track confirm y"), "{said}");
+        assert_eq!(said.contains("trained"), printed, "{said}");
+        assert_eq!(fs::read_to_string(home.join("code"))?.trim(), code, "{said}");
+        for name in ["said", "code"] {
+            fs::remove_file(home.join(name))?;
+        }
+    }
+    Ok(())
+}
