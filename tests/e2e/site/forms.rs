@@ -43,6 +43,7 @@ fn salloc_with_two_steps_is_one_job_with_one_log() -> Result<()> {
     let logs = JobDir::read(&site.cluster.home(user).join("logs-ctuser1"), id, user)?;
     assert_eq!(logs.standard.matches("carbontracker version").count(), 1, "{}", logs.standard);
     assert_eq!(logs.standard.matches("Monitoring thread ended.").count(), 1, "{}", logs.standard);
+    ct_tests::site::wait_for("a record", || site.ledger_lines().ok().filter(|l| !l.is_empty()))?;
     assert_eq!(site.ledger_lines()?.len(), 1);
     Ok(())
 }
