@@ -100,11 +100,24 @@ fn everything_comes_from_crates_io_or_lies_here_and_nothing_is_banned() {
         .map(|url| format!("registry+{url}"))
         .collect();
     let banned = deny["bans"]["deny"].as_array().unwrap().iter();
-    let banned: BTreeSet<&str> =
-        banned.map(|b| b.as_inline_table().unwrap()["crate"].as_str().unwrap()).collect();
+    // By name, with those that may depend on it all the same.
+    let banned: BTreeMap<&str, Vec<&str>> = banned
+        .map(|ban| {
+            let ban = ban.as_inline_table().unwrap();
+            let wrappers = ban.get("wrappers").and_then(|w| w.as_array()).into_iter().flatten();
+            (ban["crate"].as_str().unwrap(), wrappers.map(|w| w.as_str().unwrap()).collect())
+        })
+        .collect();
     for package in packages() {
         let name = package["name"].as_str().unwrap();
-        assert!(!banned.contains(name), "{name} is banned");
+        let is_wrapped = |crate_name: &str| banned[crate_name].contains(&name);
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let on = dependency["name"].as_str().unwrap();
+            let is_ours = package["source"].is_null();
+            assert!(!is_ours || !banned.contains_key(on) || is_wrapped(on), "{name} on {on}");
+        }
+        let is_banned = banned.get(name).is_some_and(Vec::is_empty);
+        assert!(!is_banned, "{name} is banned");
         match package["source"].as_str() {
             Some(source) => assert!(registries.iter().any(|r| r == source), "{name}: {source}"),
             None => {
