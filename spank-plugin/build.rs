@@ -3,7 +3,8 @@
 //! Slurm refuses a plugin whose `plugin_version` is of another release, so the number comes from
 //! the installed `slurm_version.h`. Where there is no header, the committed bindings serve (the
 //! types are the same from 22.05 on) and `CT_SLURM_VERSION`, such as `24.11.5`, gives the number.
-//! `CT_SLURM_INCLUDE` names a directory of headers that is not a usual one.
+//! `CT_SLURM_INCLUDE` names a directory of headers that is not a usual one; empty, it says that none
+//! is to be looked at.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,lazy");
 
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    let include = find_include();
+    let include = find_include()?;
     write_bindings(include.as_deref(), &out.join("spank.rs"))?;
     let version = version_number(include.as_deref())?;
     let text = format!("pub(crate) const SLURM_VERSION_NUMBER: u32 = {version:#x};\n");
@@ -31,13 +32,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn find_include() -> Option<PathBuf> {
-    let named = env::var_os("CT_SLURM_INCLUDE").map(PathBuf::from);
-    let usual = INCLUDE_DIRS.iter().map(PathBuf::from);
-    let found = named.into_iter().chain(usual).find(|d| d.join("slurm/spank.h").is_file())?;
-    println!("cargo:rerun-if-changed={}", found.join("slurm/spank.h").display());
-    println!("cargo:rerun-if-changed={}", found.join("slurm/slurm_version.h").display());
-    Some(found)
+fn find_include() -> Result<Option<PathBuf>, String> {
+    let has_header = |dir: &PathBuf| dir.join("slurm/spank.h").is_file();
+    let found = match env::var_os("CT_SLURM_INCLUDE").map(PathBuf::from) {
+        Some(none) if none.as_os_str().is_empty() => None,
+        Some(named) if has_header(&named) => Some(named),
+        Some(named) => {
+            let header = named.join("slurm/spank.h");
+            return Err(format!(
+                "CT_SLURM_INCLUDE: {} is no file; leave it empty to use the committed bindings",
+                header.display()
+            ));
+        }
+        None => INCLUDE_DIRS.iter().map(PathBuf::from).find(has_header),
+    };
+    if let Some(found) = &found {
+        println!("cargo:rerun-if-changed={}", found.join("slurm/spank.h").display());
+        println!("cargo:rerun-if-changed={}", found.join("slurm/slurm_version.h").display());
+    }
+    Ok(found)
 }
 
 fn write_bindings(include: Option<&Path>, out: &Path) -> Result<(), Box<dyn Error>> {
@@ -81,7 +94,7 @@ fn generate(include: &Path) -> Result<bindgen::Bindings, bindgen::BindgenError> 
 }
 
 fn version_number(include: Option<&Path>) -> Result<u32, Box<dyn Error>> {
-    if let Ok(text) = env::var("CT_SLURM_VERSION") {
+    if let Some(text) = env::var("CT_SLURM_VERSION").ok().filter(|text| !text.is_empty()) {
         return parse_version(&text)
             .ok_or_else(|| format!("CT_SLURM_VERSION is {text:?}, expected e.g. 24.11.5").into());
     }

@@ -4,12 +4,12 @@
 #
 #   tests/install-deps.sh          for the build and tests/run.sh
 #   tests/install-deps.sh --demo   without a database, which only a test needs (28 MB to fetch)
-#   tests/install-deps.sh --all    with a browser and Java, too, as CI has them (150 MB to fetch)
+#   tests/install-deps.sh --all    with a browser, Java and lintian, too, as CI has them (150 MB to fetch)
 set -eu
 
 packages="gcc libc6-dev libclang1-14 libslurm-dev slurmctld slurmd slurm-client munge python3-venv util-linux passwd valgrind debootstrap e2fsprogs binutils r-base-core openssl"
 [ "${1:-}" = --demo ] || packages="$packages slurmdbd mariadb-server"
-[ "${1:-}" != --all ] || packages="$packages chromium-headless-shell default-jre-headless"
+[ "${1:-}" != --all ] || packages="$packages chromium-headless-shell default-jre-headless lintian"
 
 missing=
 for package in $packages; do

@@ -36,7 +36,9 @@ ring harness --test harness
 ring e2e --test site
 ring failure --test failure
 ring security --test security
+# The machine's root tree is also the packages'.
 ring vm --test vm
+ring packages --test packages
 ring sql --test sql
 
 printf '\n== bench\n'

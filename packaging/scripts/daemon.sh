@@ -1,15 +1,31 @@
 # ct-noded as the plugin starts it, without a unit.
 
+# is_service_user UID: whether ct-noded runs as this user once it has started. A user's own ct-noded
+# is the user's affair.
+is_service_user() {
+    config=/etc/carbontracker/carbontracker.toml
+    set -- "$1" root carbontracker nobody \
+        "$(sed -n 's/^[[:space:]]*service_user[[:space:]]*=[[:space:]]*"\([^"]*\)".*/\1/p' $config 2>/dev/null)"
+    uid=$1
+    shift
+    for user; do
+        if [ -n "$user" ] && [ "$(id -u "$user" 2>/dev/null)" = "$uid" ]; then return 0; fi
+    done
+    return 1
+}
+
 # Process ids of every ct-noded of this very file system whose program is ours, also one that was
 # replaced meanwhile; several, where several slurmd run on one host.
 own_daemons() {
     root=$(stat -Lc %d:%i /)
     for proc in /proc/[0-9]*; do
+        # In another mount namespace the path begins where its root is mounted.
         case $(readlink "$proc/exe" 2>/dev/null || true) in
-        /usr/sbin/ct-noded | /usr/sbin/ct-noded[\ .]*) ;;
+        */usr/sbin/ct-noded | */usr/sbin/ct-noded[\ .]*) ;;
         *) continue ;;
         esac
         [ "$(stat -Lc %d:%i "$proc/root" 2>/dev/null)" = "$root" ] || continue
+        is_service_user "$(sed -n 's/^Uid:[[:space:]]*\([0-9]*\).*/\1/p' "$proc/status" 2>/dev/null)" || continue
         # One that a unit started is the unit's.
         if grep -q '/ct-noded\.service$' "$proc/cgroup" 2>/dev/null; then continue; fi
         echo "${proc#/proc/}"
@@ -31,27 +47,66 @@ end_daemon() {
 enter_cgroups() {
     while IFS=: read -r _ controllers path; do
         dir=/sys/fs/cgroup/${controllers#name=}$path/cgroup.procs
-        if [ -w "$dir" ]; then echo $$ >"$dir" 2>/dev/null || true; fi
+        # 0 is whoever writes, here a subshell.
+        if [ -w "$dir" ]; then echo 0 >"$dir" 2>/dev/null || true; fi
     done <"$1"
 }
 
-# Restarts each with its environment and its arguments: it takes up the running jobs, and books
-# the gap from the counters.
-restart_daemons() {
-    for pid in $(own_daemons); do
-        words=$(mktemp)
-        groups=$(mktemp)
-        cat "/proc/$pid/environ" "/proc/$pid/cmdline" >"$words"
-        cat "/proc/$pid/cgroup" >"$groups"
-        end_daemon "$pid"
-        (
-            cd /
-            enter_cgroups "$groups"
-            # VARIABLE=VALUE… PROGRAM ARGUMENT…, each ended by NUL.
-            xargs -0 -a "$words" setsid -f env -i </dev/null >/dev/null 2>&1
-        ) || echo "carbontracker: ct-noded could not be started again; the next job's hooks will" >&2
-        rm -f "$words" "$groups"
-    done
+# arguments PID: those that the plugin starts it with, one a line; fails where there are others. The
+# new one begins as root, so the service user's word is not taken: not for a program, not for a
+# configuration that others can write.
+arguments() {
+    tr '\0' '\n' <"/proc/$1/cmdline" | {
+        read -r _ || exit 1
+        while read -r word; do
+            case $word in
+            --daemon)
+                echo "$word"
+                continue
+                ;;
+            --config)
+                read -r value
+                [ -n "$(find -L "$value" -maxdepth 0 -type f -user root ! -perm /022 2>/dev/null)" ] || exit 1
+                ;;
+            --node)
+                read -r value
+                case $value in *[!A-Za-z0-9._-]* | '') exit 1 ;; esac
+                ;;
+            *) exit 1 ;;
+            esac
+            echo "$word"
+            echo "$value"
+        done
+    }
 }
 
-is_systemd_running() { [ -d /run/systemd/system ]; }
+# variable PID NAME: of its environment. Only squeue and slurmd's list of GPUs hear of these, which it
+# runs as the service user.
+variable() { tr '\0' '\n' <"/proc/$1/environ" | sed -n "/^$2=/{p;q;}"; }
+
+# Restarts each as the plugin started it: it takes up the running jobs, and books the gap from the
+# counters.
+restart_daemons() {
+    for pid in $(own_daemons); do
+        arguments=$(arguments "$pid") || arguments=
+        path=$(variable "$pid" PATH)
+        conf=$(variable "$pid" SLURM_CONF)
+        groups=$(mktemp)
+        cat "/proc/$pid/cgroup" >"$groups"
+        end_daemon "$pid"
+        if [ -n "$arguments" ]; then
+            (
+                cd /
+                enter_cgroups "$groups"
+                # shellcheck disable=SC2086  # One word a line.
+                IFS='
+'
+                exec setsid -f env -i "${path:-PATH=/usr/sbin:/usr/bin:/sbin:/bin}" ${conf:+"$conf"} \
+                    /usr/sbin/ct-noded $arguments </dev/null >/dev/null 2>&1
+            ) || echo "carbontracker: ct-noded could not be started again; the next job's hooks will" >&2
+        else
+            echo "carbontracker: ct-noded has ended; the next job's hooks start the new one" >&2
+        fi
+        rm -f "$groups"
+    done
+}

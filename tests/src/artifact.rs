@@ -13,6 +13,11 @@ use crate::tree;
 /// Packages built so far by this process.
 static BUILT: Mutex<BTreeMap<String, ()>> = Mutex::new(BTreeMap::new());
 
+/// The directory that cargo builds in, such as `target`.
+pub(crate) fn target_dir() -> Result<PathBuf> {
+    Ok(profile_dir()?.parent().context("the build directory has no parent")?.to_owned())
+}
+
 /// The directory of the running program's build, such as `target/debug`.
 fn profile_dir() -> Result<PathBuf> {
     let exe = env::current_exe().context("cannot tell which program this is")?;
@@ -83,6 +88,19 @@ pub fn fake_nvml() -> Result<PathBuf> {
     built("fake-nvml", "libfake_nvml.so")
 }
 
+/// Takes out of a command's environment what cargo tells the programs it runs: build scripts that look
+/// at it, ring's among them, would else run again in each build that a test asks for, with all that
+/// is built upon them.
+pub(crate) fn forget_cargo(command: &mut Command) -> &mut Command {
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
 fn build(package: &str, profile_dir: &Path) -> Result<()> {
     let profile = match profile_dir.file_name().and_then(|n| n.to_str()) {
         Some("debug") | None => "dev",
@@ -90,10 +108,15 @@ fn build(package: &str, profile_dir: &Path) -> Result<()> {
     };
     let target_dir = profile_dir.parent().context("the build directory has no parent")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let include = tree::root().map(|root| ("CT_SLURM_INCLUDE", root.join("usr/include")));
     let what = if PROGRAMS.contains(&package) { ALL_PROGRAMS } else { &["--package", package] };
-    let output = Command::new(cargo)
-        .envs(include.filter(|_| package == PLUGIN))
+    let mut command = Command::new(cargo);
+    if let Some(root) = tree::root().filter(|_| package == PLUGIN) {
+        // Only the plugin's file lies apart; what it is made of is shared, by a cargo that can (1.91).
+        let shared = target_dir.parent().unwrap_or(target_dir);
+        command.env("CT_SLURM_INCLUDE", root.join("usr/include"));
+        command.env("CARGO_BUILD_BUILD_DIR", shared);
+    }
+    let output = forget_cargo(&mut command)
         .args(["build", "--quiet", "--profile", profile, "--target-dir"])
         .arg(target_dir)
         .args(what)

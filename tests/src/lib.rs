@@ -29,6 +29,7 @@
 
 pub mod artifact;
 pub mod cluster;
+pub mod packages;
 pub mod plant;
 mod process;
 mod require;
