@@ -15,6 +15,7 @@ mod pricing;
 mod record;
 mod report;
 mod simulated;
+mod told;
 
 pub use confirm::Confirmation;
 pub use epochs::{Epoch, EpochError};
@@ -147,6 +148,9 @@ pub struct Job {
     /// Whether it ran before it was first seen: not all that it was given is known.
     #[serde(default)]
     pub is_taken_up: bool,
+    /// Whether it was over before anything could be charged to it.
+    #[serde(default)]
+    pub is_unmeasured: bool,
     /// What is degraded or left out for this job alone.
     pub warnings: BTreeSet<String>,
     /// The account that slurmctld names, once it was asked; what a step's environment says is the
@@ -165,6 +169,9 @@ pub struct Job {
     /// The last instant of which its owner was shown energy, and its own energy then.
     #[serde(skip)]
     published: Option<(Moment, ByComponent<Microjoules>)>,
+    /// The first instant charged, where its start was told late.
+    #[serde(default)]
+    charged_from: Option<Moment>,
     gpu_unused: Microjoules,
     covered: Duration,
     epochs: EpochBook,
@@ -219,12 +226,14 @@ impl Job {
             is_first_node: true,
             has_batch_step: false,
             is_taken_up: false,
+            is_unmeasured: false,
             warnings: BTreeSet::new(),
             account: None,
             limit_at: None,
             is_output_read: false,
             output_at: 0,
             published: None,
+            charged_from: None,
             gpu_unused: Microjoules::ZERO,
             covered: Duration::ZERO,
             epochs: EpochBook::default(),

@@ -35,6 +35,8 @@ pub const ABSENCE_NAME: &str = "noded.absent";
 pub const SILENCE_NAME: &str = "noded.silent";
 /// Name of the file in `run_dir` that says that a ct-noded was started in vain; it removes it.
 pub const START_NAME: &str = "noded.starting";
+/// Name of the directory in `run_dir` in which hooks keep ends of jobs that nobody answered for.
+pub const ENDED_DIR: &str = "ended";
 /// Environment variable of a job: path of the socket.
 pub const SOCKET_ENV: &str = "CARBONTRACKER_SOCKET";
 /// Environment variable of a job: its id.

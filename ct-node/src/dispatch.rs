@@ -95,8 +95,8 @@ impl Desk<'_> {
             }
             Request::JobEnd(end) => {
                 self.for_slurm(peer)?;
-                self.outputs.forget(end.job_id);
-                self.station.job_end(end.job_id, end.wait_status, true);
+                self.outputs.forget(end.job.job_id);
+                self.station.job_ended(end);
                 Ok(Reply::Ok {})
             }
             Request::Logs { job_id } => self.logs(peer, job_id, fds),
@@ -391,7 +391,7 @@ mod tests {
             Request::JobStart(Box::new(facts.clone())),
             Request::StepStart { job: Box::new(facts), step: Default::default() },
             Request::StepEnd { job_id: 1, step: "batch".to_owned() },
-            Request::JobEnd(JobEnd { job_id: 1, uid: OWNER, ..JobEnd::default() }),
+            Request::JobEnd(JobEnd::default()),
         ] {
             let reply = ask(&mut station, OWNER, request);
             assert!(matches!(&reply, Reply::Error { message } if message.contains("may not")));

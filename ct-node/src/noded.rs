@@ -17,5 +17,6 @@ mod slurmctld;
 mod startup;
 mod state;
 mod unseen;
+mod untold;
 
 pub use cli::{command, main};

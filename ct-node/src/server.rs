@@ -86,6 +86,11 @@ impl Server {
         Ok(())
     }
 
+    /// Whether one of Slurm's hooks is still to be heard.
+    pub fn has_hooks(&self) -> bool {
+        self.clients.iter().any(|client| client.peer().uid == 0)
+    }
+
     /// Waits up to `timeout` for a connection, a message, or one of `others` to become readable;
     /// answers what came. Returns which of `others` are readable.
     ///

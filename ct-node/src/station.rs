@@ -11,6 +11,7 @@ mod choice;
 mod control;
 mod gpus;
 mod inventory;
+mod late;
 mod lifecycle;
 
 pub use baseline::Baselines;

@@ -5,6 +5,8 @@
 
 use ct_core::protocol::JobFacts;
 
+use crate::os;
+
 /// Longest name or number.
 const MAX_NAME: usize = 1024;
 /// Longest list of nodes or devices.
@@ -43,6 +45,7 @@ pub(crate) fn from_environment(lookup: &Lookup) -> JobFacts {
         rocr_visible_devices: list("ROCR_VISIBLE_DEVICES"),
         ze_affinity_mask: list("ZE_AFFINITY_MASK"),
         end_time: name("SLURM_JOB_END_TIME").and_then(|s| s.parse().ok()),
+        told_at_ms: os::since_boot_ms(),
         ..JobFacts::default()
     }
 }

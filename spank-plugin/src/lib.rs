@@ -21,6 +21,7 @@ mod site;
 mod spank;
 mod spawn;
 mod sys;
+mod untold;
 
 use std::ffi::{c_char, c_int, c_uint};
 

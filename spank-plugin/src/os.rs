@@ -55,6 +55,15 @@ impl Deadline {
     }
 }
 
+/// Milliseconds since boot, suspend included, by a clock that nobody sets and all processes share.
+pub(crate) fn since_boot_ms() -> Option<u64> {
+    let mut at = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `at` is one timespec, which the call fills in.
+    check_int(unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut at) }).ok()?;
+    let (seconds, nanos) = (u64::try_from(at.tv_sec).ok()?, u64::try_from(at.tv_nsec).ok()?);
+    Some(seconds * 1000 + nanos / 1_000_000)
+}
+
 /// The result of a call that gives -1 for an error.
 fn check(rc: isize) -> io::Result<usize> {
     usize::try_from(rc).map_err(|_| io::Error::last_os_error())

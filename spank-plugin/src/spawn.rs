@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use ct_core::protocol::{JOB_ID_ENV, SOCKET_ENV};
+use ct_core::protocol::{JOB_ID_ENV, Reply, Request, SOCKET_ENV};
 
 use crate::absence;
-use crate::client::{self, Client, ClientError};
+use crate::client::{self, Client, ClientError, patience};
 use crate::logging::{Kind, Log};
 use crate::os::{self, Daemon, Deadline};
 use crate::silence;
@@ -36,6 +36,23 @@ pub(crate) enum Birthplace {
     /// In a step: it leaves every cgroup first, or it would end with the step (v2), or keep the
     /// job's directories (v1).
     Step,
+}
+
+/// Asks ct-noded, and once more where it ended meanwhile: what it had not written down its successor
+/// does not know. What is asked so may be told twice.
+pub(crate) fn ask(
+    site: &Site,
+    service: &Service,
+    node: &str,
+    birthplace: Birthplace,
+    log: &Log,
+    request: &Request,
+) -> Result<Reply, ClientError> {
+    let ask = || reach(site, service, node, birthplace, patience(service), log)?.ask(request);
+    match ask() {
+        Err(ClientError::Broken { .. }) => ask(),
+        other => other,
+    }
 }
 
 /// Connects to ct-noded, and starts it where nobody listens, or a stranger does: ct-noded takes the

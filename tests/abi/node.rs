@@ -44,7 +44,10 @@ fn prolog_and_epilog_tell_start_and_end_of_the_job() {
     assert_eq!(job.work_dir.as_deref(), Some(Path::new("/home/ann")));
     assert_eq!(job.option.as_deref(), Some("on"));
     assert_eq!((job.restart, job.cuda_visible_devices.as_deref()), (Some(0), Some("2,3")));
-    assert_eq!((end.job_id, end.wait_status), (42, Some(256)));
+    assert_eq!((end.job.job_id, end.wait_status), (42, Some(256)));
+    // Who reads it late, or hears of the job only now, knows when and what it was.
+    assert!(end.job.told_at_ms >= job.told_at_ms && job.told_at_ms > Some(0), "{end:?}");
+    assert_eq!(end.job.user.as_deref(), Some("ann"));
 }
 
 #[test]

@@ -107,6 +107,9 @@ impl Job {
     /// Share of the job's time for which its meters answered.
     pub fn coverage(&self) -> f64 {
         let elapsed = self.elapsed().as_secs_f64();
+        if self.is_unmeasured {
+            return 0.0;
+        }
         if elapsed <= 0.0 {
             return 1.0;
         }

@@ -4,7 +4,7 @@
 //! of the daemon or one before it, is looked up at the end of the file.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -69,6 +69,36 @@ pub fn append(dir: &Path, node: &str, end: DateTime<Utc>, line: &str) -> io::Res
     file.sync_data()
 }
 
+/// Whether the file of a month and node has a line of a run of a job.
+///
+/// The whole file is read: this is for the rare line of which nothing else says whether it is new.
+///
+/// # Errors
+///
+/// What the file system says, but that there is no such file yet.
+pub fn has_run(
+    dir: &Path,
+    node: &str,
+    end: DateTime<Utc>,
+    job_id: u32,
+    restart: u32,
+) -> io::Result<bool> {
+    let file = match fs::File::open(file_path(dir, node, end)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => BufReader::new(file?),
+    };
+    let id = format!("\"job_id\":{job_id},");
+    for line in file.split(b'\n') {
+        let line = line?;
+        let is_of_job = memchr::memmem::find(&line, id.as_bytes()).is_some();
+        let of_run = |seen: Identity| (seen.job_id, seen.restart) == (Some(job_id), Some(restart));
+        if is_of_job && serde_json::from_slice(&line).is_ok_and(of_run) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn tail(file: &fs::File) -> io::Result<Vec<u8>> {
     let len = file.metadata()?.size();
     let from = len.saturating_sub(TAIL);
@@ -118,6 +148,10 @@ mod tests {
         append(&line(1, 0, "as told again"));
         append(&line(1, 1, ""));
         append(&line(2, 0, ""));
+        let has = |job_id, restart| has_run(dir.path(), "n1", end, job_id, restart).unwrap();
+        assert!(has(1, 0) && has(1, 1) && has(2, 0));
+        assert!(!has(1, 2) && !has(3, 0));
+        assert!(!has_run(dir.path(), "n2", end, 1, 0).unwrap(), "of another node");
         let path = dir.path().join("2026-11/n1.jsonl");
         let whole = line(1, 0, "as told at first") + &line(1, 1, "") + &line(2, 0, "");
         assert_eq!(fs::read_to_string(&path).unwrap(), whole);

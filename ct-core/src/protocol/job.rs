@@ -70,6 +70,9 @@ pub struct JobFacts {
     pub option: Option<String>,
     /// `SLURM_JOB_END_TIME`: when the time limit ends the job, in seconds since 1970.
     pub end_time: Option<i64>,
+    /// When the hook told this, in milliseconds since boot (`CLOCK_BOOTTIME`): a ct-noded that stood
+    /// still reads it late.
+    pub told_at_ms: Option<u64>,
 }
 
 /// What a step knows of itself.
@@ -88,14 +91,17 @@ pub struct StepFacts {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JobEnd {
-    /// Raw job id.
-    pub job_id: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Restart count, where the hook knows it.
-    pub restart: Option<u32>,
+    /// Which job, and what it was: its start may never have been told.
+    pub job: Box<JobFacts>,
     /// `SLURM_JOB_EXIT_CODE`: a wait status.
     pub wait_status: Option<i32>,
+}
+
+impl JobEnd {
+    /// Name of the file in which it is kept where nobody answers for it.
+    pub fn file_name(&self) -> String {
+        format!("{}-{}.json", self.job.job_id, self.job.told_at_ms.unwrap_or(0))
+    }
 }
 
 /// The files ct-noded wants opened by the job's user, append only, never through a link.

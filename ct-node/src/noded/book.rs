@@ -1,13 +1,14 @@
 //! Appends records to the ledger, on a thread: the ledger may lie on a file system that hangs.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use ct_core::ledger::writer::append;
+use ct_core::ledger::writer::{append, has_run};
 
 /// Time until a ledger that cannot be written is tried again; twice as long after each time in vain.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -21,6 +22,8 @@ pub(super) struct Entry {
     pub(super) month_of: DateTime<Utc>,
     /// Removed once the line is in the ledger; until then a restart would write it again.
     pub(super) state_file: PathBuf,
+    /// A run of a job: with a line of it in the ledger already, this one is not written.
+    pub(super) unless_run: Option<(u32, u32)>,
 }
 
 enum Command {
@@ -60,12 +63,35 @@ impl Book {
     }
 }
 
+/// Whether a state file is gone.
+fn remove(path: &Path) -> bool {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            log::debug!("cannot remove {}: {e}", path.display());
+            false
+        }
+        _ => true,
+    }
+}
+
+fn enter(dir: &Path, node: &str, entry: &Entry) -> io::Result<()> {
+    if let Some((job_id, restart)) = entry.unless_run
+        && has_run(dir, node, entry.month_of, job_id, restart)?
+    {
+        return Ok(());
+    }
+    append(dir, node, entry.month_of, &entry.line)
+}
+
 fn write(dir: &Path, node: &str, inbox: &Receiver<Command>) {
     let mut waiting: Vec<Entry> = Vec::new();
+    // Files of what is in the ledger, in a state directory that cannot be written at present.
+    let mut unremoved: Vec<PathBuf> = Vec::new();
     let mut has_failed = false;
     let mut retry = FIRST_RETRY;
     loop {
-        let pause = if waiting.is_empty() { Duration::from_secs(3600) } else { retry };
+        let has_work = !waiting.is_empty() || !unremoved.is_empty();
+        let pause = if has_work { retry } else { Duration::from_secs(3600) };
         match inbox.recv_timeout(pause) {
             Ok(Command::Enter(entry)) => waiting.push(entry),
             Ok(Command::Flush(done)) => {
@@ -76,8 +102,9 @@ fn write(dir: &Path, node: &str, inbox: &Receiver<Command>) {
             Err(RecvTimeoutError::Timeout) => retry = (2 * retry).min(LAST_RETRY),
             Err(RecvTimeoutError::Disconnected) => return,
         }
+        unremoved.retain(|path| !remove(path));
         while let Some(entry) = waiting.first() {
-            if let Err(e) = append(dir, node, entry.month_of, &entry.line) {
+            if let Err(e) = enter(dir, node, entry) {
                 if !std::mem::replace(&mut has_failed, true) {
                     let dir = dir.display();
                     log::error!(
@@ -90,12 +117,10 @@ fn write(dir: &Path, node: &str, inbox: &Receiver<Command>) {
             if std::mem::replace(&mut has_failed, false) {
                 log::info!("the ledger can be written again");
             }
-            if let Err(e) = fs::remove_file(&entry.state_file)
-                && e.kind() != std::io::ErrorKind::NotFound
-            {
-                log::warn!("cannot remove {}: {e}", entry.state_file.display());
+            let entry = waiting.remove(0);
+            if !remove(&entry.state_file) {
+                unremoved.push(entry.state_file);
             }
-            waiting.remove(0);
         }
     }
 }

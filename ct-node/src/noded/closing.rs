@@ -5,8 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use ct_core::job::Job;
 use ct_core::record::{EndReason, NodeRecord};
+use ct_core::slurm::expand_hostlist;
 use ct_core::source::cgroup;
 
 use super::book::{Book, Entry};
@@ -30,6 +32,8 @@ const MOST_COMPLETING: Duration = Duration::from_secs(600);
 const MOST_AWAY: Duration = Duration::from_secs(3600);
 /// Time between two questions then.
 const AWAY_PAUSE: Duration = Duration::from_secs(10);
+/// Time between two questions where the client fails.
+const FAILED_PAUSE: Duration = Duration::from_secs(3);
 /// Part of a second that each node of a job adds to the time over which its nodes ask.
 const SPREAD_PER_NODE: Duration = Duration::from_millis(5);
 
@@ -88,7 +92,7 @@ impl Closing {
 
     /// Keeps what ended in files of its own, and only then goes on with it.
     fn take_up(&mut self, station: &mut Station, state: &mut StateDir) {
-        let is_new = |ended: &Ended| !self.since.contains_key(&key(&ended.job));
+        let is_new = |ended: &Ended| !ended.is_kept || !self.since.contains_key(&key(&ended.job));
         let n_new = station.ended().iter().filter(|e| is_new(e)).count();
         let lines = std::mem::take(station.lines_mut());
         if n_new == 0 && lines.is_empty() {
@@ -117,7 +121,10 @@ impl Closing {
     fn enter_line(&self, line: NodeRecord, state_file: PathBuf) {
         match line.to_line() {
             // A line is within one hour, but its end may be the stroke of the next month.
-            Ok(text) => self.book.enter(Entry { line: text, month_of: line.start, state_file }),
+            Ok(text) => {
+                let month_of = line.start;
+                self.book.enter(Entry { line: text, month_of, state_file, unless_run: None });
+            }
             Err(e) => log::error!("line of the node not written: {e}"),
         }
     }
@@ -148,10 +155,22 @@ impl Closing {
         state: &StateDir,
     ) {
         match fate {
+            Fate::Ended(_, told) if is_end_only(station, key) && !is_on(&told, station) => {
+                self.drop_ended(key, station, state);
+            }
             Fate::Ended(reason, told) => {
                 self.close(key, Some((reason, told)), station, logs, state);
             }
-            Fate::Unknown | Fate::NoAnswer => self.close(key, None, station, logs, state),
+            Fate::NeverWas | Fate::Alive if is_end_only(station, key) => {
+                // The run before was closed without a hook's word, and this is the hook.
+                self.drop_ended(key, station, state);
+            }
+            Fate::Unknown | Fate::NeverWas | Fate::NoAnswer => {
+                self.close(key, None, station, logs, state);
+            }
+            Fate::Failed => {
+                self.asker.ask(Question { job_id: key.0, restart: key.1, after: FAILED_PAUSE });
+            }
             Fate::Away => {
                 // It is for all of them, whose questions wait behind this one's.
                 let now = Instant::now();
@@ -160,7 +179,7 @@ impl Closing {
                 }
                 self.asker.ask(Question { job_id: key.0, restart: key.1, after: AWAY_PAUSE });
             }
-            Fate::Alive => {
+            Fate::Alive | Fate::Ending => {
                 let Some(closing) = self.since.get_mut(&key) else { return };
                 let waited = closing.since.elapsed();
                 if waited < MOST_COMPLETING {
@@ -185,8 +204,19 @@ impl Closing {
             return;
         };
         let mut ended = station.ended_mut().remove(index);
+        if ended.is_end_only {
+            if told.is_none() && station.has_run_of(key.0) {
+                // Nobody says that there was another run than the one that ended before.
+                let _ = std::fs::remove_file(state.ended_file(&ended.job));
+                return;
+            }
+            station.note_run(key.0, key.1);
+        }
         let reason = match told {
             Some((reason, told)) => {
+                if let Some(start) = told.start.filter(|_| ended.is_end_only) {
+                    ended.job.began_at(start);
+                }
                 take_over(&mut ended.job, told);
                 reason
             }
@@ -198,7 +228,9 @@ impl Closing {
                 logs.flush(&mut ended.job);
                 logs.finish(key.0, line.clone());
                 let state_file = state.ended_file(&ended.job);
-                self.book.enter(Entry { line, month_of: record.end, state_file });
+                // Another life of ours may have closed that run before its hook's word came.
+                let unless_run = ended.is_end_only.then_some(key);
+                self.book.enter(Entry { line, month_of: record.end, state_file, unless_run });
                 log::info!(
                     "job {}: {} after {} s, {} J",
                     key.0,
@@ -208,6 +240,15 @@ impl Closing {
                 );
             }
             Err(e) => log::error!("job {}: record not written: {e}", key.0),
+        }
+    }
+
+    /// Forgets a job that ended before, and of which there is a record.
+    fn drop_ended(&mut self, key: (u32, u32), station: &mut Station, state: &StateDir) {
+        self.since.remove(&key);
+        if let Some(index) = station.ended_mut().iter().position(|e| self::key(&e.job) == key) {
+            let ended = station.ended_mut().remove(index);
+            let _ = std::fs::remove_file(state.ended_file(&ended.job));
         }
     }
 
@@ -246,14 +287,17 @@ impl Closing {
     ) {
         let is_this_run = station.jobs().get(&job_id).is_some_and(|job| job.restart == restart);
         let gone_for = self.gone_since.get(&job_id).map_or(Duration::ZERO, Instant::elapsed);
-        let is_over = match fate {
-            Fate::Ended(..) => true,
-            Fate::Alive => false,
-            Fate::Unknown | Fate::Away | Fate::NoAnswer => gone_for >= GIVEN_UP_AFTER,
+        let (is_over, end) = match fate {
+            Fate::Ended(_, told) => (true, told.end),
+            Fate::Alive | Fate::Ending => (false, None),
+            _ => (gone_for >= GIVEN_UP_AFTER, None),
         };
         if is_this_run && is_over {
             log::warn!("job {job_id}: its end was not told; closed");
             station.job_end(job_id, None, false);
+            if let Some(ended) = station.ended_mut().last_mut() {
+                ended.job.warnings.insert(not_told(end));
+            }
         }
     }
 }
@@ -276,6 +320,23 @@ fn take_over(job: &mut Job, told: Told) {
     facts.partition = told.partition.or(facts.partition.take());
     facts.qos = told.qos.or(facts.qos.take());
     facts.job_name = told.job_name.or(facts.job_name.take());
+}
+
+/// What a record says where no hook told of the job's end.
+fn not_told(end: Option<DateTime<Utc>>) -> String {
+    let end = end.map(|end| end.to_rfc3339_opts(SecondsFormat::Secs, true));
+    let by_slurm = end.map(|end| format!(", by Slurm at {end}")).unwrap_or_default();
+    format!("its end was not told{by_slurm}: it was charged until it was found gone")
+}
+
+/// Whether the run that slurmctld tells of was on this node, as far as it says.
+fn is_on(told: &Told, station: &Station) -> bool {
+    let nodes = told.nodes.as_deref();
+    nodes.is_none_or(|nodes| expand_hostlist(nodes).iter().any(|node| node == station.node()))
+}
+
+fn is_end_only(station: &Station, key: (u32, u32)) -> bool {
+    station.ended().iter().any(|ended| self::key(&ended.job) == key && ended.is_end_only)
 }
 
 /// How the job ended as far as this node can tell by itself.

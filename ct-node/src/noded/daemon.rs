@@ -1,13 +1,14 @@
 //! The loop: requests, samples, answers, signals.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use ct_core::protocol::{Reply, parse_request, to_line};
+use ct_core::protocol::{Reply, Request, parse_request, to_line};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::closing::Closing;
@@ -18,6 +19,7 @@ use super::running::Running;
 use super::startup::Started;
 use super::state::StateDir;
 use super::unseen::Unseen;
+use super::untold::Untold;
 use crate::account_watch::AccountWatch;
 use crate::dispatch::{Desk, Peer, take_epochs};
 use crate::ending::Endings;
@@ -53,6 +55,7 @@ struct Daemon {
     refused: HashMap<u32, (Instant, u32)>,
     run_dir: RunDir,
     late: Late,
+    untold: Untold,
     /// Whether something was asked, answered or found since the last turn.
     is_eventful: bool,
     last_turn: Instant,
@@ -80,6 +83,7 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
     super::gres::open(&mut station)?;
     station.watch_series(SeriesWatch::start(&station.config().carbon)?);
     station.watch_accounts(AccountWatch::start(station.config())?);
+    let untold = Untold::open(&station.config().node.run_dir);
     let mut daemon = Daemon {
         station,
         logs: LogFiles::default(),
@@ -94,9 +98,12 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
         refused: HashMap::new(),
         run_dir,
         late: Late::default(),
+        untold,
         is_eventful: true,
         last_turn: Instant::now(),
     };
+    // What an earlier life was told and did not read.
+    daemon.hear_untold();
     daemon.after_event();
     daemon.serve(&mut server, &signals, &wake)
 }
@@ -141,10 +148,24 @@ impl Daemon {
             if last_look.elapsed() >= LOOK_FOR_LOST {
                 last_look = Instant::now();
                 self.closing.look_for_lost(&self.station);
+                if !server.has_hooks() && !self.late.is_recent() {
+                    self.hear_untold();
+                }
             }
             if !self.is_quiet() || self.last_turn.elapsed() >= QUIET {
                 self.after_event();
             }
+        }
+    }
+
+    /// Takes up ends that hooks told and nobody answered for.
+    fn hear_untold(&mut self) {
+        let files = self.untold.take(&mut self.station);
+        if !files.is_empty() {
+            self.after_event();
+        }
+        for file in files {
+            let _ = fs::remove_file(file);
         }
     }
 
@@ -183,13 +204,21 @@ impl Daemon {
         self.is_eventful = true;
         let reply = match parse_request(line) {
             Ok(request) => {
+                let end = match &request {
+                    Request::JobEnd(end) => Some(end.clone()),
+                    _ => None,
+                };
                 let mut desk = Desk {
                     station: &mut self.station,
                     logs: &mut self.logs,
                     outputs: &mut self.outputs,
                     owner: self.owner,
                 };
-                desk.answer(peer, request, fds)
+                let reply = desk.answer(peer, request, fds);
+                if let Some(end) = end.filter(|_| reply == (Reply::Ok {})) {
+                    self.untold.forget(&end);
+                }
+                reply
             }
             Err(e) => Reply::Error { message: format!("{:#}", anyhow::Error::from(e)) },
         };

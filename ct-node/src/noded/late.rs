@@ -37,6 +37,11 @@ impl Late {
         self.0 = Some((Instant::now(), text));
     }
 
+    /// Whether something that was told meanwhile may still lie in the socket.
+    pub(super) fn is_recent(&self) -> bool {
+        self.0.as_ref().is_some_and(|(seen, _)| seen.elapsed() < 2 * LATE_FOR)
+    }
+
     /// Says it in the records of all jobs that there are by now.
     pub(super) fn mark(&mut self, station: &mut Station) {
         let Some((seen, text)) = &self.0 else { return };

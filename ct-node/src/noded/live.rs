@@ -6,8 +6,9 @@
 //! All of it on a thread, as the ledger may lie on a file system that hangs. Between two readings
 //! the others' energy is carried on with their last power.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
@@ -21,6 +22,7 @@ use ct_core::record::EndReason;
 use ct_core::sample::Moment;
 use ct_core::units::{Joules, Microjoules};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::state::replace;
 use crate::station::Station;
@@ -112,9 +114,24 @@ impl History {
 }
 
 enum Command {
-    Write { path: PathBuf, text: String },
-    Remove { path: PathBuf },
-    Read { dir: PathBuf, nodes: Vec<String>, reply: SyncSender<HashMap<String, LiveNode>> },
+    Write {
+        path: PathBuf,
+        text: String,
+    },
+    Remove {
+        path: PathBuf,
+    },
+    /// Removes what an earlier life of this node's has left of jobs that do not run.
+    Sweep {
+        dir: PathBuf,
+        node: String,
+        running: BTreeSet<u32>,
+    },
+    Read {
+        dir: PathBuf,
+        nodes: Vec<String>,
+        reply: SyncSender<HashMap<String, LiveNode>>,
+    },
 }
 
 /// What was last published of a job.
@@ -175,16 +192,16 @@ impl Live {
             let job = ended.into_iter().find(|j| (j.facts.job_id, j.restart) == key);
             self.publish_end(key, job.map(|j| j.energy.total()));
         }
-        // A job that an earlier life took up as lost has published there.
-        let ended = station.ended().iter().map(|e| (e.job.facts.job_id, e.job.restart));
-        let lost = ended.filter(|_| self.is_new);
-        let over: Vec<_> =
-            self.records.keys().filter(|k| !is_running(k)).copied().chain(lost).collect();
+        let over: Vec<_> = self.records.keys().filter(|k| !is_running(k)).copied().collect();
         for key in over {
             self.records.remove(&key);
             let _ = self.commands.send(Command::Remove { path: self.record_path(key.0) });
         }
-        self.is_new = false;
+        if std::mem::take(&mut self.is_new) {
+            let (dir, node) = (self.dir.clone(), self.node.clone());
+            let running = station.jobs().keys().copied().collect();
+            let _ = self.commands.send(Command::Sweep { dir, node, running });
+        }
     }
 
     /// Publishes a running job's record at its first prediction and then ever so often.
@@ -329,6 +346,10 @@ fn work(inbox: &Receiver<Command>) {
                 let _ = reply.try_send(read(&dir, &nodes));
             }
             Ok(Command::Remove { path }) => to_remove.push((Instant::now(), path)),
+            Ok(Command::Sweep { dir, node, running }) => {
+                let left = left_behind(&dir, &node, &running);
+                to_remove.extend(left.into_iter().map(|path| (Instant::now(), path)));
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -336,11 +357,42 @@ fn work(inbox: &Receiver<Command>) {
     }
 }
 
+/// Whether the file is gone; where the ledger cannot be written it is tried again.
 fn remove(path: &Path) -> bool {
-    let _ = fs::remove_file(path);
+    let is_gone = |result: io::Result<()>| {
+        result.map_or_else(|e| e.kind() == io::ErrorKind::NotFound, |()| true)
+    };
+    let is_removed = is_gone(fs::remove_file(path));
     // The last node of the job removes the directory; before that it is not empty.
     let _ = path.parent().map(fs::remove_dir);
-    true
+    is_removed
+}
+
+/// Files of this node's below `live`, of jobs that do not run on it.
+fn left_behind(dir: &Path, node: &str, running: &BTreeSet<u32>) -> Vec<PathBuf> {
+    let mut left = Vec::new();
+    for job in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let id = job.file_name().to_str().and_then(|name| name.parse().ok());
+        if id.is_none_or(|id| running.contains(&id)) {
+            continue;
+        }
+        let (own, record) = (job.path().join(format!("{node}.json")), job.path().join(LIVE_RECORD));
+        let is_empty = fs::read_dir(job.path()).is_ok_and(|mut files| files.next().is_none());
+        if own.exists() || is_empty {
+            left.push(own.clone());
+        }
+        let unfinished = [own.with_extension("tmp"), record.with_extension("tmp")];
+        left.extend(unfinished.into_iter().filter(|path| path.exists()));
+        if is_record_of(&record, node) {
+            left.push(record);
+        }
+    }
+    left
+}
+
+fn is_record_of(path: &Path, node: &str) -> bool {
+    let record = fs::read(path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    record.is_some_and(|record| record["node"] == node)
 }
 
 fn read(dir: &Path, nodes: &[String]) -> HashMap<String, LiveNode> {
@@ -387,6 +439,33 @@ mod tests {
         over.is_over = true;
         history.add(over);
         assert_eq!(history.energy_at(at(99)).unwrap().cpu.as_u64(), 2_500_000_000);
+    }
+
+    #[test]
+    fn what_an_earlier_life_left_of_jobs_that_are_over_is_found_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for name in ["1", "2", "3", "4", "aside"] {
+            fs::create_dir(path(name)).unwrap();
+        }
+        for (name, text) in [
+            ("1/n1.json", "{}"),
+            ("1/n2.json", "{}"),
+            ("1/n1.tmp", "{"),
+            ("1/.record.json", r#"{"node":"n1"}"#),
+            ("2/n1.json", "{}"),
+            ("3/.record.json", r#"{"node":"n2"}"#),
+            ("aside/n1.json", "{}"),
+        ] {
+            fs::write(path(name), text).unwrap();
+        }
+        // Job 2 runs; job 4 has an empty directory.
+        let mut left = left_behind(dir.path(), "n1", &BTreeSet::from([2]));
+        left.sort();
+        let expected = ["1/.record.json", "1/n1.json", "1/n1.tmp", "4/n1.json"];
+        assert_eq!(left, expected.map(path));
+        assert!(left.iter().all(|path| remove(path)));
+        assert!(path("1/n2.json").exists() && !path("4").exists());
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Asks slurmctld how a job ended, which no hook on the node knows, and what the cluster is called.
 //!
-//! One `squeue` a job and node, after its end, spread over time with the number of
-//! nodes. It runs on a thread; a controller that does not answer costs the record its `end_reason`,
-//! nothing else.
+//! One `squeue` a job and node, after its end, spread over time with the number of nodes; one for all
+//! where questions pile up. It runs on a thread; a controller that does not answer costs the record
+//! its `end_reason`, nothing else.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Local, NaiveDateTime, Utc};
 use ct_core::record::EndReason;
 
 use crate::station::ClusterName;
@@ -21,6 +22,11 @@ use crate::station::ClusterName;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of an answer that are read.
 const MOST_SAID: u64 = 16 << 20;
+/// Questions that are asked one by one: a client that is asked for one job has slurmctld look for that
+/// one, asked for several it reads all that slurmctld knows.
+const MOST_SINGLE: usize = 8;
+/// Jobs that are asked about at once.
+const MOST_AT_ONCE: usize = 1000;
 /// Time between two attempts to learn the cluster's name.
 const NAME_RETRY: Duration = Duration::from_secs(60);
 
@@ -29,12 +35,18 @@ const NAME_RETRY: Duration = Duration::from_secs(60);
 pub(super) enum Fate {
     /// It ended, so.
     Ended(EndReason, Told),
-    /// It runs, or is still being ended.
+    /// It waits or runs.
     Alive,
+    /// It is still being ended.
+    Ending,
     /// slurmctld answers and knows no such job.
     Unknown,
+    /// slurmctld knows the job, and fewer runs of it.
+    NeverWas,
     /// slurmctld is away: it can be asked again.
     Away,
+    /// The client failed; it may do better soon.
+    Failed,
     /// No answer, and none is to be expected.
     NoAnswer,
 }
@@ -47,6 +59,11 @@ pub(super) struct Told {
     pub(super) partition: Option<String>,
     pub(super) qos: Option<String>,
     pub(super) job_name: Option<String>,
+    /// When it began and ended, where the run that was asked about is its last one.
+    pub(super) start: Option<DateTime<Utc>>,
+    pub(super) end: Option<DateTime<Utc>>,
+    /// The nodes of that run, a host list.
+    pub(super) nodes: Option<String>,
 }
 
 /// A question: which run of which job, and when to ask.
@@ -62,6 +79,9 @@ pub(super) struct Answer {
     pub(super) restart: u32,
     pub(super) fate: Fate,
 }
+
+/// A run of a job: its id and restart count.
+type Run = (u32, u32);
 
 /// The thread that asks.
 pub(super) struct Asker {
@@ -109,7 +129,7 @@ fn ask_on(
     cluster: &ClusterName,
 ) {
     use std::io::Write;
-    let mut waiting: HashMap<(u32, u32), Instant> = HashMap::new();
+    let mut waiting: BTreeMap<Run, Instant> = BTreeMap::new();
     loop {
         if cluster.get().is_none()
             && let Some(name) = cluster_name()
@@ -128,36 +148,53 @@ fn ask_on(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        let now = Instant::now();
-        let due = waiting.iter().filter(|(_, at)| **at <= now).map(|(key, _)| *key).min();
-        let Some((job_id, restart)) = due else { continue };
-        waiting.remove(&(job_id, restart));
-        let fate = show_job(job_id, restart);
-        if outbox.send(Answer { job_id, restart, fate }).is_err() {
-            return;
+        let due = take_due(&mut waiting, Instant::now());
+        for ((job_id, restart), fate) in show_jobs(&due) {
+            if outbox.send(Answer { job_id, restart, fate }).is_err() {
+                return;
+            }
         }
         let _ = wake.write(&[0]);
     }
 }
 
+/// Takes out whom to ask about now: the one that has waited longest, or all where they pile up.
+fn take_due(waiting: &mut BTreeMap<Run, Instant>, now: Instant) -> Vec<Run> {
+    let mut due: Vec<(Instant, Run)> =
+        waiting.iter().filter(|(_, at)| **at <= now).map(|(run, at)| (*at, *run)).collect();
+    due.sort_unstable();
+    due.truncate(if due.len() > MOST_SINGLE { MOST_AT_ONCE } else { 1 });
+    let runs: Vec<Run> = due.into_iter().map(|(_, run)| run).collect();
+    for run in &runs {
+        waiting.remove(run);
+    }
+    runs
+}
+
 /// What is asked for, in this order. The name is the user's own text, so it comes last: nothing in it
 /// is taken for another field.
-const FIELDS: &str = "JobID:|,State:|,RestartCnt:|,UserName:|,Account:|,Partition:|,QOS:|,Name:";
+const FIELDS: &str = "JobID:|,State:|,RestartCnt:|,UserName:|,Account:|,Partition:|,QOS:|,\
+                      StartTime:|,EndTime:|,NodeList:|,Name:";
 
-fn show_job(job_id: u32, restart: u32) -> Fate {
-    let job_id = job_id.to_string();
-    let args = ["--noheader", "--states=all", "--jobs", &job_id, "--Format", FIELDS];
-    match answer_of("squeue", &args) {
-        Some(told) if told.is_success && !told.out.trim().is_empty() => {
-            parse(&told.out, &job_id, restart)
+fn show_jobs(runs: &[Run]) -> Vec<(Run, Fate)> {
+    let ids: Vec<String> = runs.iter().map(|(job_id, _)| job_id.to_string()).collect();
+    let ids = ids.join(",");
+    let args = ["--noheader", "--states=all", "--jobs", &ids, "--Format", FIELDS];
+    let of_all = match answer_of("squeue", &args) {
+        Some(told) if told.is_success => {
+            return runs.iter().map(|run| (*run, parse(&told.out, run.0, run.1))).collect();
         }
-        Some(told) if told.is_success || told.err.contains("Invalid job id") => Fate::Unknown,
+        Some(told) if told.err.contains("Invalid job id") => Fate::Unknown,
         Some(told) if is_away(&told.err) => Fate::Away,
-        Some(_) => Fate::NoAnswer,
+        Some(told) => {
+            log::debug!("squeue fails: {}", told.err.trim());
+            Fate::Failed
+        }
         // It waits for slurmctld for longer than we do; where there is no squeue it never does.
         None if has_squeue() => Fate::Away,
         None => Fate::NoAnswer,
-    }
+    };
+    runs.iter().map(|run| (*run, of_all.clone())).collect()
 }
 
 /// What a client says that reaches nobody.
@@ -195,6 +232,8 @@ pub(super) struct Said {
 pub(super) fn answer_of(client: &str, args: &[&str]) -> Option<Said> {
     let mut child = Command::new(client)
         .args(args)
+        // Times in the form that is read here.
+        .env_remove("SLURM_TIME_FORMAT")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -230,14 +269,17 @@ fn read_on_thread(pipe: impl Read + Send + 'static) -> JoinHandle<String> {
 
 /// Reads the job's own line of squeue's answer: asked for the first job of an array, whose id is the
 /// array's, it answers with all of them.
-fn parse(text: &str, job_id: &str, restart: u32) -> Fate {
-    let of_job = |line: &&str| line.split_once('|').is_some_and(|(id, _)| id.trim() == job_id);
-    let Some(line) = text.lines().find(of_job) else { return Fate::NoAnswer };
-    let fields: Vec<&str> = line.splitn(8, '|').skip(1).map(str::trim).collect();
-    let [state, restarts, user, account, partition, qos, name] = fields[..] else {
+fn parse(text: &str, job_id: u32, restart: u32) -> Fate {
+    let of_job =
+        |line: &&str| line.split_once('|').is_some_and(|(id, _)| id.trim().parse() == Ok(job_id));
+    let Some(line) = text.lines().find(of_job) else { return Fate::Unknown };
+    let fields: Vec<&str> = line.splitn(11, '|').skip(1).map(str::trim).collect();
+    let [state, restarts, user, account, partition, qos, start, end, nodes, name] = fields[..]
+    else {
         return Fate::NoAnswer;
     };
     let Ok(restarts) = restarts.parse::<u32>() else { return Fate::NoAnswer };
+    let is_last = restarts == restart;
     let given = |text: &str| (!text.is_empty() && text != "(null)").then(|| text.to_owned());
     let told = Told {
         user: given(user),
@@ -245,9 +287,15 @@ fn parse(text: &str, job_id: &str, restart: u32) -> Fate {
         partition: given(partition),
         qos: given(qos),
         job_name: given(name),
+        start: instant(start).filter(|_| is_last),
+        end: instant(end).filter(|_| is_last),
+        nodes: given(nodes).filter(|_| is_last),
     };
     if restarts > restart {
         return Fate::Ended(EndReason::Requeued, told);
+    }
+    if restarts < restart {
+        return Fate::NeverWas;
     }
     let reason = match state {
         "COMPLETED" => EndReason::Completed,
@@ -259,8 +307,9 @@ fn parse(text: &str, job_id: &str, restart: u32) -> Fate {
         "OUT_OF_MEMORY" => EndReason::OutOfMemory,
         "DEADLINE" => EndReason::Deadline,
         "BOOT_FAIL" => EndReason::BootFail,
-        "PENDING" | "RUNNING" | "COMPLETING" | "CONFIGURING" | "SUSPENDED" | "STOPPED"
-        | "SIGNALING" | "STAGE_OUT" | "RESIZING" => return Fate::Alive,
+        "COMPLETING" => return Fate::Ending,
+        "PENDING" | "RUNNING" | "CONFIGURING" | "SUSPENDED" | "STOPPED" | "SIGNALING"
+        | "STAGE_OUT" | "RESIZING" => return Fate::Alive,
         s if s.starts_with("REQUEUE") || s == "SPECIAL_EXIT" || s == "RESV_DEL_HOLD" => {
             EndReason::Requeued
         }
@@ -269,22 +318,52 @@ fn parse(text: &str, job_id: &str, restart: u32) -> Fate {
     Fate::Ended(reason, told)
 }
 
+/// A time as Slurm's clients write it: of this machine's zone.
+fn instant(text: &str) -> Option<DateTime<Utc>> {
+    let local = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S").ok()?;
+    Some(local.and_local_timezone(Local).earliest()?.with_timezone(&Utc))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_end_of_this_run_is_told_from_that_of_another() {
-        let line = "8|RUNNING|0|ann|a|b|c|d\n7|CANCELLED|1|ann|(null)|main|normal|my job\n";
-        let Fate::Ended(reason, told) = parse(line, "7", 1) else { panic!() };
+        let line = "8|RUNNING|0|ann|a|b|c|||n1|d\n\
+                    7|CANCELLED|1|ann|(null)|main|normal|2026-11-20T10:00:00|N/A|n[1-2]|my job\n";
+        let Fate::Ended(reason, told) = parse(line, 7, 1) else { panic!() };
         assert_eq!(reason, EndReason::Cancelled);
         assert_eq!(told.user.as_deref(), Some("ann"));
         assert_eq!((told.account, told.qos.as_deref()), (None, Some("normal")));
         assert_eq!(told.partition.as_deref(), Some("main"));
         assert_eq!(told.job_name.as_deref(), Some("my job"));
-        assert!(matches!(parse(line, "7", 0), Fate::Ended(EndReason::Requeued, _)));
-        assert_eq!(parse("7|COMPLETING|1|ann|a|b|c|d\n", "7", 1), Fate::Alive);
-        assert_eq!(parse("", "7", 0), Fate::NoAnswer);
+        assert_eq!(
+            told.start.map(|at| at.with_timezone(&Local).to_string()[..19].to_owned()).as_deref(),
+            Some("2026-11-20 10:00:00")
+        );
+        assert_eq!((told.end, told.nodes.as_deref()), (None, Some("n[1-2]")));
+        let Fate::Ended(EndReason::Requeued, told) = parse(line, 7, 0) else { panic!() };
+        // Those are of the run after it.
+        assert_eq!((told.start, told.nodes), (None, None));
+        assert_eq!(parse(line, 7, 2), Fate::NeverWas);
+        assert_eq!(parse("7|COMPLETING|1|ann|a|b|c|||n1|d\n", 7, 1), Fate::Ending);
+        assert_eq!(parse("7|PENDING|1|ann|a|b|c|||n1|d\n", 7, 1), Fate::Alive);
+        assert_eq!(parse("", 7, 0), Fate::Unknown);
+    }
+
+    #[test]
+    fn questions_are_asked_one_by_one_oldest_first_until_they_pile_up() {
+        let now = Instant::now();
+        let at = |seconds: u64| now + Duration::from_secs(seconds);
+        let mut waiting = BTreeMap::from([((1, 0), at(3)), ((2, 0), at(1)), ((3, 0), at(9))]);
+        assert_eq!(take_due(&mut waiting, at(0)), []);
+        assert_eq!(take_due(&mut waiting, at(4)), [(2, 0)]);
+        assert_eq!(take_due(&mut waiting, at(4)), [(1, 0)]);
+        assert_eq!(take_due(&mut waiting, at(4)), []);
+        waiting.extend((10..20).map(|id| ((id, 0), at(2))));
+        assert_eq!(take_due(&mut waiting, at(4)).len(), 10);
+        assert_eq!(waiting.keys().collect::<Vec<_>>(), [&(3, 0)]);
     }
 
     #[test]
@@ -315,9 +394,10 @@ mod tests {
     #[test]
     fn a_name_that_looks_like_fields_is_a_name() {
         let name = "x|TIMEOUT UserId=bob(1) Account=rich JobState=TIMEOUT Restarts=9";
-        let line =
-            format!("7|COMPLETED|0|ann|poor|main|normal|{name}\n9|TIMEOUT|9|bob|rich|p|q|n\n");
-        let Fate::Ended(reason, told) = parse(&line, "7", 0) else { panic!() };
+        let line = format!(
+            "7|COMPLETED|0|ann|poor|main|normal|||n1|{name}\n9|TIMEOUT|9|bob|rich|p|q|||n|n\n"
+        );
+        let Fate::Ended(reason, told) = parse(&line, 7, 0) else { panic!() };
         assert_eq!(reason, EndReason::Completed);
         assert_eq!(told.user.as_deref(), Some("ann"));
         assert_eq!(told.account.as_deref(), Some("poor"));

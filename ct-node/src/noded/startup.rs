@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use ct_core::config::Config;
-use ct_core::protocol::{ABSENCE_NAME, SILENCE_NAME, SOCKET_NAME, START_NAME};
+use ct_core::protocol::{ABSENCE_NAME, ENDED_DIR, SILENCE_NAME, SOCKET_NAME, START_NAME};
 use ct_core::sampler::{RootMeters, Sampler};
 use nix::unistd::geteuid;
 use rustix::fs::{AtFlags, CWD, FlockOperation, flock};
@@ -18,8 +18,8 @@ use crate::server::Server;
 use crate::station::Station;
 
 /// What lies in the run directory.
-const OWN_FILES: [&str; 6] =
-    [LOCK_NAME, PID_NAME, SOCKET_NAME, ABSENCE_NAME, SILENCE_NAME, START_NAME];
+const OWN_FILES: [&str; 7] =
+    [LOCK_NAME, PID_NAME, SOCKET_NAME, ABSENCE_NAME, SILENCE_NAME, START_NAME, ENDED_DIR];
 const LOCK_NAME: &str = "noded.lock";
 const PID_NAME: &str = "noded.pid";
 

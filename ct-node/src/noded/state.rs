@@ -169,14 +169,17 @@ impl StateDir {
         replace_durably(&self.dir.join("jobs").join(RUNNING), &serde_json::to_vec(&running)?)
     }
 
-    /// Writes down an ended job; the next save must be without it.
-    pub(super) fn save_ended(&self, ended: &mut Ended) {
+    /// Writes down an ended job; the next save must be without it. Says once when it cannot: it is to
+    /// be tried again.
+    pub(super) fn save_ended(&mut self, ended: &mut Ended) {
         ended.seq = self.seq + 1;
         let saved = serde_json::to_vec(ended)
             .map_err(io::Error::from)
             .and_then(|json| replace_durably(&self.ended_file(&ended.job), &json));
-        if let Err(e) = saved {
-            log::error!("job {}: its end is not kept: {e}", ended.job.facts.job_id);
+        ended.is_kept = saved.is_ok();
+        let Err(e) = saved else { return };
+        if !std::mem::replace(&mut self.has_failed, true) {
+            log::error!("job {}: its end is not kept yet: {e}", ended.job.facts.job_id);
         }
     }
 
@@ -207,6 +210,10 @@ impl StateDir {
 
     /// Takes up what an earlier life left.
     pub(super) fn restore(&mut self, station: &mut Station) {
+        // What was not finished when we died.
+        for unfinished in self.files("tmp") {
+            let _ = fs::remove_file(unfinished);
+        }
         if let Some(baselines) = read(&self.dir.join(BASELINE)) {
             station.restore_baselines(baselines);
         }
@@ -227,7 +234,7 @@ impl StateDir {
         }
         // Another boot: they went down with the node.
         station.close_line();
-        let lost = |job| Ended { job, wait_status: None, was_told: false, seq: 0 };
+        let lost = |job| Ended::new(job, None, false);
         station.ended_mut().extend(jobs.into_iter().map(lost));
     }
 
@@ -394,14 +401,16 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_set_aside() {
+    fn a_broken_file_is_set_aside_and_an_unfinished_one_removed() {
         let dir = tempfile::tempdir().unwrap();
         let mut state = state_dir(dir.path());
+        fs::write(dir.path().join("jobs/7.0.tmp"), "{").unwrap();
         fs::write(dir.path().join("jobs/running.json"), "{\"boot").unwrap();
         let mut station = station();
         state.restore(&mut station);
         assert!(station.jobs().is_empty());
         assert!(dir.path().join("jobs/running.broken").exists());
+        assert!(!dir.path().join("jobs/7.0.tmp").exists());
     }
 
     #[test]

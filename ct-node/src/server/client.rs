@@ -64,14 +64,16 @@ impl Client {
 
     /// Reads what is there, unless enough waits already.
     pub(super) fn receive(&mut self) {
-        if self.inbox.is_full() && self.has_line() {
-            return;
-        }
-        match self.read() {
-            Ok(0) => self.is_at_end = true,
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => self.is_at_end = true,
+        // All of it: a long line must not be overtaken by a short one that was told after it.
+        while !self.inbox.is_full() {
+            match self.read() {
+                Ok(n) if n > 0 => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                _ => {
+                    self.is_at_end = true;
+                    break;
+                }
+            }
         }
         if self.inbox.is_too_long() {
             self.refuse("message is longer than 64 KiB");

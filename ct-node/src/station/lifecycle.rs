@@ -14,6 +14,7 @@ use ct_core::source::cgroup::CpuTimeFile;
 use serde::{Deserialize, Serialize};
 
 use super::choice::decide;
+use super::late::told_late;
 use super::{Station, gpus};
 
 /// slurmstepds of a job that are remembered before those that are gone are forgotten.
@@ -31,9 +32,22 @@ pub struct Ended {
     pub wait_status: Option<i32>,
     /// Whether its end was told, or it was found gone.
     pub was_told: bool,
+    /// Whether nothing but its end was told: it may be of a run that was closed before.
+    #[serde(default)]
+    pub is_end_only: bool,
     /// The save of the running jobs that is the first without it.
     #[serde(default)]
     pub seq: u64,
+    /// Whether it was written down.
+    #[serde(skip)]
+    pub is_kept: bool,
+}
+
+impl Ended {
+    /// A job that ended just now.
+    pub(crate) fn new(job: Job, wait_status: Option<i32>, was_told: bool) -> Self {
+        Self { job, wait_status, was_told, is_end_only: false, seq: 0, is_kept: false }
+    }
 }
 
 /// Whether there is a process of this id; one of another user's counts.
@@ -67,8 +81,13 @@ impl Station {
                 let at = self.sample();
                 let facts = self.with_restart(facts);
                 let decision = decide(&facts, &self.config.track);
-                let mut job = Job::new(facts, decision.tracked, decision.settings, at);
+                let late = told_late(&facts, at);
+                let start = late.unwrap_or(at);
+                let mut job = Job::new(facts, decision.tracked, decision.settings, start);
                 job.warnings.extend(decision.warnings);
+                if late.is_some() {
+                    job.charge_from(at);
+                }
                 job.publish();
                 self.jobs.insert(job_id, job);
                 self.complete_facts(job_id);
@@ -229,11 +248,8 @@ impl Station {
         }
         self.books.end_job(job_id);
         if let Some(job) = self.jobs.remove(&job_id) {
-            self.last_runs.insert(job_id, job.restart);
-            if self.last_runs.len() > MOST_LAST_RUNS {
-                self.last_runs.pop_first();
-            }
-            self.ended.push(Ended { job, wait_status, was_told, seq: 0 });
+            self.note_run(job_id, job.restart);
+            self.ended.push(Ended::new(job, wait_status, was_told));
             if self.jobs.is_empty() {
                 self.close_line();
             }
@@ -271,12 +287,31 @@ impl Station {
         Some(job.begin_logs(at, context))
     }
 
-    /// A run whose count no hook knows (a step of Slurm 22.05 without a prolog before it) comes after
-    /// the last one that ended here.
-    fn with_restart(&self, mut facts: JobFacts) -> JobFacts {
-        let next = self.last_runs.get(&facts.job_id).and_then(|r| r.checked_add(1));
-        facts.restart = facts.restart.or(next);
+    /// A run whose count no hook knows (a step of Slurm 22.05 without a prolog before it), or that a
+    /// prolog takes for the first (22.05 again), comes after the last one that ended here.
+    pub(super) fn with_restart(&self, mut facts: JobFacts) -> JobFacts {
+        let next = self.last_run(facts.job_id).and_then(|r| r.checked_add(1));
+        facts.restart = facts.restart.max(next);
         facts
+    }
+
+    /// The last run of a job that ended here.
+    fn last_run(&self, job_id: u32) -> Option<u32> {
+        let ended = self.ended.iter().map(|e| &e.job).filter(|job| job.facts.job_id == job_id);
+        ended.map(|job| job.restart).chain(self.last_runs.get(&job_id).copied()).max()
+    }
+
+    /// Whether a run of a job is known to have ended here.
+    pub(crate) fn has_run_of(&self, job_id: u32) -> bool {
+        self.last_runs.contains_key(&job_id)
+    }
+
+    /// Keeps in mind that a run of a job ended here.
+    pub(crate) fn note_run(&mut self, job_id: u32, restart: u32) {
+        self.last_runs.insert(job_id, restart);
+        if self.last_runs.len() > MOST_LAST_RUNS {
+            self.last_runs.pop_first();
+        }
     }
 
     /// Takes up a job of an earlier life of this daemon, which goes on from its last interval.
@@ -329,21 +364,9 @@ impl Station {
 
     /// Fills in what follows from the facts: CPUs on this node, number of nodes.
     fn complete_facts(&mut self, job_id: u32) {
-        let Some(job) = self.jobs.get_mut(&job_id) else { return };
-        let facts = &mut job.facts;
-        // Slurm's own name of the node, where the hook has it; ours may be the host's.
-        let node = facts.node.clone().unwrap_or_else(|| self.node.clone());
-        let hosts = expand_hostlist(facts.nodelist.as_deref().unwrap_or_default());
-        if facts.alloc_cpus.is_none() {
-            let index = hosts.iter().position(|h| *h == node).unwrap_or(0);
-            let counts = expand_counts(facts.cpus_per_node.as_deref().unwrap_or_default());
-            facts.alloc_cpus = counts.get(index).or(counts.last()).copied();
+        if let Some(job) = self.jobs.get_mut(&job_id) {
+            complete_facts(job, &self.node);
         }
-        if facts.n_nodes.is_none() && !hosts.is_empty() {
-            facts.n_nodes = u32::try_from(hosts.len()).ok();
-        }
-        // A job whose nodes are unknown has one.
-        job.is_first_node = hosts.first().is_none_or(|first| *first == node);
     }
 
     /// The log files wanted from the job's user, if its logs are still to be opened here.
@@ -360,6 +383,24 @@ impl Station {
             .get_or_insert_with(|| stem(&prefix, id, restart, start.wall.with_timezone(&Local)));
         Some(OpenLogs { dir, names: file_names(stem) })
     }
+}
+
+/// Fills in what follows from the facts: CPUs on this node, number of nodes.
+pub(super) fn complete_facts(job: &mut Job, own_node: &str) {
+    let facts = &mut job.facts;
+    // Slurm's own name of the node, where the hook has it; ours may be the host's.
+    let node = facts.node.clone().unwrap_or_else(|| own_node.to_owned());
+    let hosts = expand_hostlist(facts.nodelist.as_deref().unwrap_or_default());
+    if facts.alloc_cpus.is_none() {
+        let index = hosts.iter().position(|h| *h == node).unwrap_or(0);
+        let counts = expand_counts(facts.cpus_per_node.as_deref().unwrap_or_default());
+        facts.alloc_cpus = counts.get(index).or(counts.last()).copied();
+    }
+    if facts.n_nodes.is_none() && !hosts.is_empty() {
+        facts.n_nodes = u32::try_from(hosts.len()).ok();
+    }
+    // A job whose nodes are unknown has one.
+    job.is_first_node = hosts.first().is_none_or(|first| *first == node);
 }
 
 /// A step begins an epoch, where no other step that still runs is one.

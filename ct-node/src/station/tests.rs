@@ -9,6 +9,7 @@ use ct_core::source::{Device, ReadError, Source};
 
 use super::*;
 
+mod late;
 mod laws;
 mod outages;
 mod packages;

@@ -1,11 +1,11 @@
 //! One request to ct-noded and its reply.
 
 use std::env;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use ct_core::protocol::{
@@ -56,14 +56,34 @@ impl Tracker {
     }
 
     fn exchange(&self, request: &Request, patience: Duration) -> io::Result<Vec<u8>> {
+        let end = Instant::now() + patience;
         let stream = connect(&self.socket, patience)?;
         trust(&stream, &self.socket)?;
-        stream.set_read_timeout(Some(patience))?;
         (&stream).write_all(to_line(request)?.as_bytes())?;
-        let mut line = Vec::new();
-        BufReader::new(stream.take(MAX_MESSAGE as u64)).read_until(b'\n', &mut line)?;
-        Ok(line)
+        read_line(&stream, end)
     }
+}
+
+/// Reads a line, however it comes, by a time: one that answers a byte now and then is silent, too.
+fn read_line(mut stream: &UnixStream, end: Instant) -> io::Result<Vec<u8>> {
+    let (mut line, mut buffer) = (Vec::new(), [0_u8; 4096]);
+    while !line.ends_with(b"\n") {
+        if line.len() > MAX_MESSAGE {
+            return Err(io::Error::new(ErrorKind::InvalidData, "its reply is longer than 64 KiB"));
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut buffer) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(n) => line.extend_from_slice(&buffer[..n]),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(line)
 }
 
 /// Connects within a time: where the socket's backlog is full, connect(2) waits as sending does.
@@ -101,4 +121,42 @@ pub(super) fn say(message: &str) {
 pub(super) fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(send: impl FnOnce(UnixStream) + Send + 'static) -> io::Result<Vec<u8>> {
+        let (own, others) = UnixStream::pair().unwrap();
+        let sending = std::thread::spawn(move || send(others));
+        let line = read_line(&own, Instant::now() + Duration::from_millis(300));
+        drop(own);
+        sending.join().unwrap();
+        line
+    }
+
+    #[test]
+    fn a_reply_is_a_whole_line_in_time_however_it_is_cut() {
+        let line = read(|mut to| {
+            for byte in b"{}\n" {
+                to.write_all(&[*byte]).unwrap();
+            }
+        });
+        assert_eq!(line.unwrap(), b"{}\n");
+        let cut = read(|mut to| to.write_all(b"{").unwrap());
+        assert_eq!(cut.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        let endless = read(|mut to| while to.write_all(&[b'x'; 4096]).is_ok() {});
+        assert_eq!(endless.unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_byte_now_and_then_is_no_answer() {
+        let late = read(|mut to| {
+            while to.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        assert!(matches!(late.unwrap_err().kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock));
+    }
 }

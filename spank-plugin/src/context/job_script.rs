@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use ct_core::protocol::{JobEnd, JobFacts, Request};
 
 use crate::absence;
-use crate::client::{ClientError, patience};
+use crate::client::ClientError;
 use crate::logging::Log;
-use crate::site::{Site, node_name};
+use crate::site::{Service, Site, node_name};
 use crate::spank::Spank;
 use crate::spawn::{self, Birthplace};
-use crate::{facts, options, sys};
+use crate::{facts, options, sys, untold};
 
 /// Registers the job with ct-noded.
 pub(crate) fn prolog(spank: &Spank) {
@@ -28,24 +28,24 @@ pub(crate) fn prolog(spank: &Spank) {
 /// Tells ct-noded that the job ended, also one it never saw.
 pub(crate) fn epilog(spank: &Spank) {
     let Some(job) = job(spank) else { return };
-    let end = JobEnd {
-        job_id: job.job_id,
-        uid: job.uid,
-        restart: job.restart,
-        wait_status: variable("SLURM_JOB_EXIT_CODE").and_then(|code| code.parse().ok()),
-    };
-    tell(&Site::from_args(spank.args()), end.job_id, &Request::JobEnd(end));
+    let wait_status = variable("SLURM_JOB_EXIT_CODE").and_then(|code| code.parse().ok());
+    let job_id = job.job_id;
+    let end = JobEnd { job: Box::new(job), wait_status };
+    let untold = tell(&Site::from_args(spank.args()), job_id, &Request::JobEnd(end.clone()));
+    if let Some((service, error)) = untold {
+        untold::keep(&service, end, &error);
+    }
 }
 
-fn tell(site: &Site, job_id: u32, request: &Request) {
+/// Tells ct-noded; whom it was told in vain, and why.
+fn tell(site: &Site, job_id: u32, request: &Request) -> Option<(Service, ClientError)> {
     let log = Log::of_job_script(job_id);
     let node = node_name();
     let service = site.service(&node, &log);
-    let client = spawn::reach(site, &service, &node, Birthplace::Slurmd, patience(&service), &log);
-    let answer: Result<_, ClientError> = client.and_then(|c| c.ask(request));
-    if let Err(error) = answer {
-        absence::report(&log, &service, &error);
-    }
+    let answer = spawn::ask(site, &service, &node, Birthplace::Slurmd, &log, request);
+    let error = answer.err()?;
+    absence::report(&log, &service, &error);
+    Some((service, error))
 }
 
 /// Who and what the job is: ids from Slurm's items, the rest from its environment.

@@ -97,7 +97,7 @@ fn register(spank: &Spank, step: &State, log: &Log) -> Result<Reply, ClientError
     site.complete(&mut job);
     job.option = options::in_step();
     let request = Request::StepStart { job: Box::new(job), step: step::step_facts(id) };
-    spawn::reach(site, service, node, Birthplace::Step, patience(service), log)?.ask(&request)
+    spawn::ask(site, service, node, Birthplace::Step, log, &request)
 }
 
 /// Opens the log files as the user, whose effective ids Slurm has set, and passes them on.

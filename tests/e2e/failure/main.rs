@@ -10,9 +10,12 @@ mod messages;
 mod meter;
 mod outcome;
 mod panic;
+mod replies;
 mod shim;
+mod slurm;
 mod socket;
 mod state;
+mod versions;
 
 use std::time::Duration;
 

@@ -19,10 +19,10 @@ fn requests() -> Vec<Request> {
     let step = StepFacts { name: "batch".to_owned(), ..StepFacts::default() };
     vec![
         Request::JobStart(Box::new(facts.clone())),
-        Request::StepStart { job: Box::new(facts), step },
+        Request::StepStart { job: Box::new(facts.clone()), step },
         Request::Logs { job_id: NO_JOB },
         Request::StepEnd { job_id: NO_JOB, step: "batch".to_owned() },
-        Request::JobEnd(JobEnd { job_id: NO_JOB, uid: 1, ..JobEnd::default() }),
+        Request::JobEnd(JobEnd { job: Box::new(facts.clone()), wait_status: None }),
         Request::EpochStart { job_id: NO_JOB },
         Request::Status { job_id: NO_JOB },
         Request::Ping {},

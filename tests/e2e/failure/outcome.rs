@@ -73,15 +73,25 @@ pub(crate) fn submit(site: &Site, option: &str, body: &str) -> Result<JobId> {
     site.cluster.sbatch(site.cluster.user(1), &script)
 }
 
-/// Waits for a batch job, expects its exit code, and returns what it printed.
+/// Waits for a batch job, expects its exit code and nodes that are up, and returns what it printed.
 pub(crate) fn ended(site: &Site, job: JobId, code: u8) -> Result<String> {
-    let cluster = &site.cluster;
-    let info = cluster.wait_for(job, PATIENCE)?;
+    expect(site, job, code)?;
+    nodes_are_up(site)?;
+    output(site, job)
+}
+
+/// Waits for a batch job and expects its exit code.
+pub(crate) fn expect(site: &Site, job: JobId, code: u8) -> Result<()> {
+    let info = site.cluster.wait_for(job, PATIENCE)?;
     let state = if code == 0 { "COMPLETED" } else { "FAILED" };
     ensure!(info.state() == state && info.get("ExitCode") == format!("{code}:0"), "{info:?}");
-    nodes_are_up(site)?;
-    let out = cluster.home(cluster.user(1)).join(format!("slurm-{job}.out"));
-    fs::read_to_string(&out).with_context(|| out.display().to_string())
+    Ok(())
+}
+
+/// What a batch job of user 1 has printed by now.
+pub(crate) fn output(site: &Site, job: JobId) -> Result<String> {
+    let path = site.cluster.home(site.cluster.user(1)).join(format!("slurm-{job}.out"));
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
 /// Waits for a file that a job makes.

@@ -19,7 +19,7 @@ fn only_root_starts_and_ends_jobs_and_steps_whatever_uid_the_message_names() {
     let noded = Noded::start();
     noded.start_job(1, OWNER, "on");
     let step = StepFacts { name: "batch".to_owned(), ..StepFacts::default() };
-    let end = JobEnd { job_id: 1, uid: OWNER, wait_status: Some(0), ..JobEnd::default() };
+    let end = JobEnd { job: job(1, OWNER), wait_status: Some(0) };
     for uid in [OWNER, STRANGER] {
         for named in [0, OWNER, STRANGER] {
             for request in [
@@ -27,7 +27,7 @@ fn only_root_starts_and_ends_jobs_and_steps_whatever_uid_the_message_names() {
                 Request::StepStart { job: job(1, named), step: step.clone() },
                 Request::StepStart { job: job(2, named), step: step.clone() },
                 Request::StepEnd { job_id: 1, step: "batch".to_owned() },
-                Request::JobEnd(JobEnd { uid: named, ..end.clone() }),
+                Request::JobEnd(JobEnd { job: job(1, named), ..end.clone() }),
             ] {
                 let reply = ask_as(uid, &noded.socket(), &request);
                 assert!(refusal(&reply).contains("may not start or end jobs"), "{request:?}");

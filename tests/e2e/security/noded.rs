@@ -116,7 +116,8 @@ impl Noded {
     }
 
     pub(crate) fn end_job(&self, job_id: u32, uid: u32) {
-        let end = JobEnd { job_id, uid, ..JobEnd::default() };
+        let job = Box::new(JobFacts { job_id, uid, gid: uid, ..JobFacts::default() });
+        let end = JobEnd { job, ..JobEnd::default() };
         assert_eq!(self.tell(&Request::JobEnd(end)), Reply::Ok {});
     }
 

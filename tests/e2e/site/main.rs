@@ -16,7 +16,6 @@ mod local;
 mod publish;
 mod refusals;
 mod shared_node;
-mod slurm_faults;
 mod upstream;
 
 use std::time::Duration;

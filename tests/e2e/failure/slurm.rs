@@ -1,7 +1,7 @@
 //! Faults of Slurm's own, one after the other on one node: a job's affairs are as without us, and each
 //! run has one record that says how it ended.
 //!
-//! The time limit and scancel are in `endings`.
+//! The time limit and scancel are in `site/endings`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,8 +13,10 @@ use ct_tests::site::wait_for;
 use ct_tests::{JobId, Site, cgroup_test_is_possible, e2e_is_possible};
 use serde_json::Value;
 
-use crate::job_dir::{number, plant_joules};
-use crate::{PATIENCE, assert_within};
+use crate::PATIENCE;
+use crate::outcome::{
+    ended, expect, has_its_energy, nodes_are_up, one_record_each, output, submit, wait_for_file,
+};
 
 /// A partition whose jobs give way to those of another.
 const PARTITIONS: &str = "PreemptType=preempt/partition_prio\nPreemptMode=CANCEL\n\
@@ -51,46 +53,6 @@ fn each_costs_what_it_costs_without_us_and_has_one_record_that_says_so() -> Resu
     one_record_each(&site)
 }
 
-/// Submits a tracked batch job of user 1.
-pub(crate) fn submit(site: &Site, option: &str, body: &str) -> Result<JobId> {
-    let script = format!("#!/bin/sh\n#SBATCH --carbontracker={option}\n{body}\n");
-    site.cluster.sbatch(site.cluster.user(1), &script)
-}
-
-/// Waits for a file that a job makes.
-pub(crate) fn wait_for_file(site: &Site, name: &str) -> Result<()> {
-    let path = site.cluster.home(site.cluster.user(1)).join(name);
-    wait_for(name, || path.exists().then_some(()))
-}
-
-/// No node is drained or down.
-pub(crate) fn nodes_are_up(site: &Site) -> Result<()> {
-    for (node, state) in site.cluster.node_states()? {
-        let is_up =
-            ["idle", "planned", "mixed", "allocated", "completing"].contains(&state.as_str());
-        ensure!(is_up, "{node} is {state}");
-    }
-    Ok(())
-}
-
-/// No run of a job has two records; said of the whole ledger, once all is over.
-pub(crate) fn one_record_each(site: &Site) -> Result<()> {
-    let key = |line: &Value| format!("job {} run {}", line["job_id"], line["restart"]);
-    let mut runs: Vec<String> = site.ledger_lines()?.iter().map(key).collect();
-    let n = runs.len();
-    runs.sort();
-    runs.dedup();
-    ensure!(runs.len() == n, "{n} records of {} runs", runs.len());
-    Ok(())
-}
-
-/// A job alone on its node has what the node drew meanwhile.
-fn has_its_energy(site: &Site, record: &Value) -> Result<()> {
-    let truth = plant_joules(&site.plants[0], record)?;
-    assert_within(number(record, "energy_j.cpu"), truth, 0.02, "energy of the job");
-    Ok(())
-}
-
 /// The records of a job's runs, by restart: exactly so many.
 fn runs(site: &Site, job: JobId, n: usize) -> Result<Vec<Value>> {
     let mut runs = site.wait_for_records(job, n)?;
@@ -99,7 +61,7 @@ fn runs(site: &Site, job: JobId, n: usize) -> Result<Vec<Value>> {
 }
 
 /// Expects that a job's runs ended so, in this order.
-pub(crate) fn ended_as(site: &Site, job: JobId, reasons: &[&str]) -> Result<Vec<Value>> {
+fn ended_as(site: &Site, job: JobId, reasons: &[&str]) -> Result<Vec<Value>> {
     let runs = runs(site, job, reasons.len())?;
     let seen: Vec<_> = runs.iter().map(|r| r["end_reason"].as_str().unwrap_or_default()).collect();
     ensure!(seen == reasons, "{seen:?}, expected {reasons:?}: {runs:#?}");
@@ -108,20 +70,9 @@ pub(crate) fn ended_as(site: &Site, job: JobId, reasons: &[&str]) -> Result<Vec<
     Ok(runs)
 }
 
-pub(crate) fn output(site: &Site, job: JobId) -> Result<String> {
-    let path = site.cluster.home(site.cluster.user(1)).join(format!("slurm-{job}.out"));
-    fs::read_to_string(&path).with_context(|| path.display().to_string())
-}
-
 fn state_and_code(site: &Site, job: JobId) -> Result<(String, String)> {
     let info = site.cluster.wait_for(job, PATIENCE)?;
     Ok((info.state().to_owned(), info.get("ExitCode").to_owned()))
-}
-
-pub(crate) fn expect(site: &Site, job: JobId, state: &str, code: &str) -> Result<()> {
-    let seen = state_and_code(site, job)?;
-    ensure!((seen.0.as_str(), seen.1.as_str()) == (state, code), "{seen:?}");
-    Ok(())
 }
 
 fn preempted(site: &Site) -> Result<()> {
@@ -129,7 +80,7 @@ fn preempted(site: &Site) -> Result<()> {
     let low = submit(site, option, "touch low; echo begun; sleep 300")?;
     wait_for_file(site, "low")?;
     let high = submit(site, "on\n#SBATCH --exclusive --partition=high", "echo hello; exit 3")?;
-    expect(site, high, "FAILED", "3:0")?;
+    ended(site, high, 3)?;
     let state = state_and_code(site, low)?.0;
     ensure!(state == "PREEMPTED", "{state}");
     ensure!(output(site, low)?.starts_with("begun\n"));
@@ -147,12 +98,11 @@ fn suspended(site: &Site) -> Result<()> {
     site.cluster.scontrol(&["suspend", &id])?.success();
     std::thread::sleep(Duration::from_secs(3));
     site.cluster.scontrol(&["resume", &id])?.success();
-    expect(site, job, "FAILED", "3:0")?;
-    ensure!(output(site, job)?.starts_with("hello\n"));
+    ensure!(ended(site, job, 3)?.starts_with("hello\n"));
     let record = &ended_as(site, job, &["failed"])?[0];
     // It held its node meanwhile.
     ensure!(record["elapsed_s"].as_f64() > Some(4.5), "{record:#}");
-    has_its_energy(site, record)
+    has_its_energy(site, 1, record)
 }
 
 fn out_of_memory(site: &Site) -> Result<()> {
@@ -183,7 +133,7 @@ fn requeued_twice(site: &Site) -> Result<()> {
         runs(site, job, restart + 1)?;
         begin_again(site, job)?;
     }
-    expect(site, job, "FAILED", "3:0")?;
+    ended(site, job, 3)?;
     ended_as(site, job, &["requeued", "requeued", "failed"])?;
     ensure!(output(site, job)?.contains("hello\n"));
     nodes_are_up(site)
@@ -220,10 +170,10 @@ fn without_slurmd(site: &Site) -> Result<()> {
     let job = submit(site, "on\n#SBATCH --exclusive", body)?;
     wait_for_file(site, "with1")?;
     site.cluster.restart_slurmd(1)?;
-    expect(site, job, "FAILED", "3:0")?;
+    expect(site, job, 3)?;
     ensure!(output(site, job)?.starts_with("hello\n"));
     let record = &ended_as(site, job, &["failed"])?[0];
-    has_its_energy(site, record)?;
+    has_its_energy(site, 1, record)?;
 
     // It ends while slurmd is away: its epilog runs once that is back.
     let job = submit(
@@ -236,7 +186,7 @@ fn without_slurmd(site: &Site) -> Result<()> {
     wait_for_file(site, "over")?;
     std::thread::sleep(Duration::from_secs(1));
     site.cluster.restart_slurmd(1)?;
-    expect(site, job, "FAILED", "3:0")?;
+    expect(site, job, 3)?;
     ensure!(output(site, job)?.starts_with("hello\n"));
     ended_as(site, job, &["failed"])?;
     wait_for("the node to be up", || nodes_are_up(site).ok())
@@ -267,7 +217,7 @@ fn with_a_failing_prolog(site: &Site, switch: &Path) -> Result<()> {
     std::thread::sleep(Duration::from_secs(2));
     site.cluster.scontrol(&["release", &job.to_string()])?.success();
     begin_again(site, job)?;
-    expect(site, job, "FAILED", "3:0")?;
+    expect(site, job, 3)?;
     ensure!(output(site, job)?.contains("hello\n"));
     ended_as(site, job, &["requeued", "failed"])?;
     wait_for("the node to be up", || nodes_are_up(site).ok())
@@ -289,7 +239,7 @@ fn slurmctld_that_is_away_at_a_jobs_end_tells_how_it_ended_when_it_is_back() -> 
     std::thread::sleep(Duration::from_secs(34));
     ensure!(site.ledger_lines()?.is_empty(), "a record without slurmctld's word");
     site.cluster.start_slurmctld()?;
-    expect(&site, job, "FAILED", "3:0")?;
+    expect(&site, job, 3)?;
     ended_as(&site, job, &["failed"])?;
     let record = &site.wait_for_records(job, 1)?[0];
     ensure!(record["user"] == site.cluster.user(1).name(), "{record:#}");

@@ -1,0 +1,112 @@
+//! Ends of jobs that hooks told and nobody answered for: they lie in files in the run directory, as
+//! what was told to a ct-noded that is killed before it reads it is lost.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ct_core::protocol::{ENDED_DIR, JobEnd, MAX_MESSAGE, Request, parse_request};
+
+use crate::station::Station;
+
+/// The directory of these files; hooks make them, we alone remove them.
+pub(super) struct Untold {
+    dir: PathBuf,
+}
+
+impl Untold {
+    pub(super) fn open(run_dir: &Path) -> Self {
+        let dir = run_dir.join(ENDED_DIR);
+        match DirBuilder::new().mode(0o700).create(&dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                log::warn!("cannot make {}: {e}", dir.display());
+            }
+            _ => {}
+        }
+        Self { dir }
+    }
+
+    /// An end was told and heard: its file, if there is one, says nothing new.
+    pub(super) fn forget(&self, end: &JobEnd) {
+        let _ = fs::remove_file(self.dir.join(end.file_name()));
+    }
+
+    /// Hears what nobody has heard; returns the files, to be removed once that is kept.
+    ///
+    /// The caller has answered all that lies in the socket: an end that lies there, too, is heard
+    /// there, after the start that may lie before it.
+    pub(super) fn take(&self, station: &mut Station) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        let mut ends: Vec<JobEnd> = Vec::new();
+        for path in &paths {
+            match read(path) {
+                Ok(end) => ends.push(end),
+                Err(e) => log::warn!("{} is no end of a job: {e}", path.display()),
+            }
+        }
+        ends.sort_by_key(|end| end.job.told_at_ms);
+        for end in ends {
+            log::info!("job {}: its end was told to nobody", end.job.job_id);
+            station.job_ended(end);
+        }
+        paths
+    }
+}
+
+fn read(path: &Path) -> io::Result<JobEnd> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    let own = nix::unistd::geteuid().as_raw();
+    if !metadata.is_file() || ![0, own].contains(&metadata.uid()) {
+        return Err(io::Error::other("it is not root's"));
+    }
+    let mut line = Vec::new();
+    file.take(MAX_MESSAGE as u64).read_to_end(&mut line)?;
+    match parse_request(&line) {
+        Ok(Request::JobEnd(end)) => Ok(end),
+        Ok(_) => Err(io::Error::other("another request")),
+        Err(e) => Err(io::Error::other(format!("{:#}", anyhow::Error::from(e)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ct_core::config::Config;
+    use ct_core::protocol::{JobFacts, to_line};
+    use ct_core::sampler::Sampler;
+
+    use super::*;
+
+    fn end(job_id: u32, told_at_ms: u64) -> JobEnd {
+        let facts = JobFacts { job_id, told_at_ms: Some(told_at_ms), ..JobFacts::default() };
+        JobEnd { job: Box::new(facts), wait_status: Some(0) }
+    }
+
+    #[test]
+    fn ends_that_nobody_heard_are_heard_in_their_order_and_others_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let untold = Untold::open(dir.path());
+        let files = dir.path().join(ENDED_DIR);
+        for end in [end(2, 30), end(1, 20), end(3, 10)] {
+            let line = to_line(&Request::JobEnd(end.clone())).unwrap();
+            fs::write(files.join(end.file_name()), line).unwrap();
+        }
+        fs::write(files.join("torn"), "{\"v\":1,\"op\":\"job_e").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", files.join("link")).unwrap();
+        untold.forget(&end(3, 10));
+        let sampler = Sampler::new(Vec::new(), Path::new("/nonexistent"));
+        let mut station = Station::new(Config::default(), "n1".to_owned(), sampler);
+        // Job 2 was known; of job 1 nobody had heard.
+        station.job_start(JobFacts { job_id: 2, ..JobFacts::default() });
+        assert_eq!(untold.take(&mut station).len(), 4);
+        let ended: Vec<_> =
+            station.ended().iter().map(|e| (e.job.facts.job_id, e.is_end_only)).collect();
+        assert_eq!(ended, [(1, true), (2, false)]);
+        assert!(station.jobs().is_empty());
+    }
+}

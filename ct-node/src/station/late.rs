@@ -1,0 +1,48 @@
+//! What hooks told long ago, or only of the end: ct-noded stood still, was not there, or Slurm never
+//! ran the hooks of the start, as of a job that is cancelled while it is launched.
+
+use std::time::Duration;
+
+use ct_core::job::Job;
+use ct_core::protocol::{JobEnd, JobFacts};
+use ct_core::sample::Moment;
+use ct_core::sampler::now;
+
+use super::lifecycle::complete_facts;
+use super::{Ended, Station};
+
+/// What is read this much later than a hook told it was told late: a busy node takes some time.
+const LATE: Duration = Duration::from_secs(1);
+
+/// When a hook told this, where that is long ago.
+pub(super) fn told_late(facts: &JobFacts, at: Moment) -> Option<Moment> {
+    facts.told_at(at).filter(|told| at.since(told) > LATE)
+}
+
+impl Station {
+    /// A hook tells that a job ended on this node, perhaps one that nobody has told of before.
+    pub fn job_ended(&mut self, end: JobEnd) {
+        let job_id = end.job.job_id;
+        if !self.jobs.contains_key(&job_id) {
+            self.end_unmeasured(end);
+            return;
+        }
+        self.job_end(job_id, end.wait_status, true);
+        if let Some(told) = told_late(&end.job, now())
+            && let Some(ended) = self.ended.last_mut()
+        {
+            ended.job.ended_at(told);
+        }
+    }
+
+    /// Of a job that ends and is not known: a run that no hook told of, or one whose end was found
+    /// out before. slurmctld knows which: see `noded/closing`.
+    fn end_unmeasured(&mut self, end: JobEnd) {
+        self.books.note_cluster(end.job.cluster.as_deref());
+        let at = now();
+        let told = end.job.told_at(at).unwrap_or(at);
+        let mut job = Job::unmeasured(self.with_restart(*end.job), told);
+        complete_facts(&mut job, &self.node);
+        self.ended.push(Ended { is_end_only: true, ..Ended::new(job, end.wait_status, true) });
+    }
+}

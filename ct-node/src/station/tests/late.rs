@@ -1,0 +1,70 @@
+//! Starts and ends that were told late, twice, or not at all.
+
+use std::time::Duration;
+
+use ct_core::protocol::JobEnd;
+
+use super::*;
+
+/// Facts as a hook told them so many seconds ago.
+fn told(job_id: u32, seconds_ago: u64) -> JobFacts {
+    let at = now().since_boot.saturating_sub(Duration::from_secs(seconds_ago));
+    let told_at_ms = u64::try_from(at.as_millis()).ok();
+    JobFacts { told_at_ms, ..facts(job_id, 2) }
+}
+
+fn end(facts: JobFacts) -> JobEnd {
+    JobEnd { job: Box::new(facts), wait_status: Some(0) }
+}
+
+#[test]
+fn a_job_that_came_and_went_while_nobody_listened_is_as_long_as_its_hooks_say() {
+    let mut bench = Bench::new();
+    bench.draw(100);
+    bench.station.job_start(told(1, 30));
+    bench.station.job_ended(end(told(1, 10)));
+    let job = &bench.station.ended()[0].job;
+    let elapsed = job.elapsed().as_secs_f64();
+    assert!((elapsed - 20.0).abs() < 0.01, "{elapsed}");
+    // What was drawn meanwhile is nobody's.
+    assert_eq!((job.energy.total().cpu.as_u64(), job.coverage()), (0, 0.0));
+}
+
+#[test]
+fn a_start_told_a_moment_ago_is_now() {
+    let mut bench = Bench::new();
+    bench.station.job_start(told(1, 0));
+    let job = &bench.station.jobs()[&1];
+    assert_eq!((job.elapsed(), job.start), (Duration::ZERO, job.last));
+}
+
+#[test]
+fn a_job_of_which_only_the_end_is_told_has_an_end_without_energy() {
+    let mut bench = Bench::new();
+    bench.draw(100);
+    let nodes = Some("n[1-2]".to_owned());
+    bench.station.job_ended(end(JobFacts { nodelist: nodes, ..told(7, 0) }));
+    let ended = &bench.station.ended()[0];
+    assert!(ended.was_told && ended.is_end_only);
+    assert_eq!((ended.job.facts.n_nodes, ended.job.restart), (Some(2), 0));
+    assert_eq!((ended.job.energy.total().cpu.as_u64(), ended.job.coverage()), (0, 0.0));
+    assert!(bench.station.has_seen(7));
+}
+
+#[test]
+fn a_run_comes_after_the_one_that_ended_here_whatever_the_prolog_counts() {
+    let mut bench = Bench::new();
+    let first = JobFacts { restart: Some(0), ..told(1, 0) };
+    bench.station.job_start(first.clone());
+    bench.station.job_ended(end(first.clone()));
+    // Slurm 22.05 says 0 in the prolog of a requeued job.
+    bench.station.job_start(first.clone());
+    assert_eq!(bench.station.jobs()[&1].restart, 1);
+    bench.station.job_ended(end(first.clone()));
+    // Of a third run only the end is told, or of the second once more: slurmctld knows.
+    bench.station.job_ended(end(first));
+    let restarts: Vec<u32> = bench.station.ended().iter().map(|e| e.job.restart).collect();
+    assert_eq!(restarts, [0, 1, 2]);
+    let is_in_question: Vec<bool> = bench.station.ended().iter().map(|e| e.is_end_only).collect();
+    assert_eq!(is_in_question, [false, false, true]);
+}

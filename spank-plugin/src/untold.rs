@@ -1,0 +1,44 @@
+//! The end of a job that nobody answered for: a file in the run directory tells it to the ct-noded that
+//! comes after one which is killed with what it was told, or that is just coming.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use ct_core::protocol::{self, ENDED_DIR, JobEnd, Request};
+
+use crate::client::ClientError;
+use crate::os;
+use crate::silence;
+use crate::site::Service;
+
+/// Most files: where ct-noded is away for days, nobody reads them.
+const MOST: usize = 1024;
+
+/// Keeps an end, where somebody may come who reads it.
+pub(crate) fn keep(service: &Service, end: JobEnd, error: &ClientError) {
+    let is_of_use = match error {
+        ClientError::Silent { .. }
+        | ClientError::NotAwaited { .. }
+        | ClientError::Broken { .. } => true,
+        ClientError::Absent { .. } => silence::is_starting(service),
+        _ => false,
+    };
+    if is_of_use {
+        // Without it the end is found out from slurmctld, or not at all.
+        let _ = write(&service.socket.with_file_name(ENDED_DIR), end);
+    }
+}
+
+/// The directory is ct-noded's own: without one there was never any.
+fn write(path: &Path, end: JobEnd) -> std::io::Result<()> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let dir = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if path.read_dir()?.take(MOST).count() == MOST {
+        return Ok(());
+    }
+    let name = end.file_name();
+    let line = protocol::to_line(&Request::JobEnd(end))?;
+    File::from(os::make_file(&dir, &name, 0o644)?).write_all(line.as_bytes())
+}
