@@ -1,0 +1,135 @@
+//! Slurm's view beside the ledger's, run by run and node by node.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use ct_tests::{Site, User};
+use serde_json::Value;
+
+use crate::slurms::{self, Run, Runs};
+
+/// How long records may take after the last job: one whose end was not told is looked for after half
+/// a minute, and a ledger that could not be written is tried again after up to a minute.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// What a record that is off says of itself, and by how many seconds it may be off then.
+const FLAGS: [(&str, &str, f64); 5] = [
+    ("stood still", "ct-noded stood still", 15.0),
+    ("restarted", "the gap is booked from the counters", 15.0),
+    ("gap not charged", "the time that ct-noded did not run", 60.0),
+    ("end not told", "its end was not told", 120.0),
+    ("start not told", "no hook told of it before its end", 15.0),
+];
+/// The same for one that says nothing: Slurm counts whole seconds, from before the prolog until after
+/// the epilog began, which on a loaded machine takes its time.
+const SLACK_S: f64 = 8.0;
+
+/// A run's records on its nodes, by restart count.
+type Records = BTreeMap<u64, BTreeMap<u64, Vec<Value>>>;
+
+/// All that is wrong.
+pub(crate) fn judge(site: &Site, n_jobs: usize) -> Result<Vec<String>> {
+    let runs = slurms::runs(site, n_jobs)?;
+    let n_runs = runs.values().flatten().count();
+    let n_wanted: usize = runs.values().flatten().map(|run| run.nodes.len()).sum();
+    let lines = wait_for_records(site, n_wanted)?;
+    println!("sacct: {} jobs, {n_runs} runs, on {n_wanted} nodes in all", runs.len());
+    println!("ledger: {} records; flagged: {}", lines.len(), flagged(&lines));
+    let mut problems = compare(&runs, lines);
+    problems.extend(reconcile(site)?);
+    Ok(problems)
+}
+
+fn wait_for_records(site: &Site, n_wanted: usize) -> Result<Vec<Value>> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let lines = of_ledger(site)?;
+        if lines.len() >= n_wanted || Instant::now() > end {
+            return Ok(lines);
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// The lines of jobs, but for those torn by a full ledger.
+fn of_ledger(site: &Site) -> Result<Vec<Value>> {
+    let text = site.ledger_text()?;
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(lines.filter(|line| line["kind"] == "job").collect())
+}
+
+fn flagged(lines: &[Value]) -> String {
+    let n_of =
+        |text: &str| lines.iter().filter(|l| l["warnings"].to_string().contains(text)).count();
+    let each: Vec<String> =
+        FLAGS.iter().map(|(name, text, _)| format!("{} {name}", n_of(text))).collect();
+    each.join(", ")
+}
+
+fn compare(runs: &Runs, lines: Vec<Value>) -> Vec<String> {
+    let mut records = Records::new();
+    for line in lines {
+        let (id, restart) = (line["job_id"].as_u64(), line["restart"].as_u64());
+        let of_job = records.entry(id.unwrap_or(0)).or_default();
+        of_job.entry(restart.unwrap_or(0)).or_default().push(line);
+    }
+    let mut problems = Vec::new();
+    for (id, of_sacct) in runs {
+        let of_ledger = records.remove(id).unwrap_or_default();
+        if of_ledger.len() != of_sacct.len() {
+            let seen: Vec<_> = of_ledger.iter().map(|(restart, r)| (restart, reasons(r))).collect();
+            let states: Vec<_> = of_sacct.iter().map(|run| (&run.state, &run.nodes)).collect();
+            problems.push(format!("job {id}: records of runs {seen:?}, by sacct {states:?}"));
+            continue;
+        }
+        for (run, (restart, of_run)) in of_sacct.iter().zip(&of_ledger) {
+            problems
+                .extend(compare_run(run, of_run).map(|p| format!("job {id} run {restart}: {p}")));
+        }
+    }
+    problems.extend(records.keys().map(|id| format!("job {id} is not known to sacct")));
+    problems
+}
+
+fn reasons(records: &[Value]) -> Vec<String> {
+    records.iter().map(|r| format!("{} on {}", r["end_reason"], r["node"])).collect()
+}
+
+/// What is wrong with the records of one run, one by node.
+fn compare_run<'a>(run: &'a Run, records: &'a [Value]) -> impl Iterator<Item = String> + 'a {
+    let mut seen: Vec<&str> = records.iter().filter_map(|r| r["node"].as_str()).collect();
+    seen.sort_unstable();
+    let mut nodes = run.nodes.clone();
+    nodes.sort_unstable();
+    let wrong_nodes = (seen != nodes).then(|| format!("records of {seen:?}, by sacct {nodes:?}"));
+    wrong_nodes.into_iter().chain(records.iter().filter_map(|record| compare_record(run, record)))
+}
+
+fn compare_record(run: &Run, record: &Value) -> Option<String> {
+    let text = |key: &str| record[key].as_str().unwrap_or("none").to_owned();
+    let node = text("node");
+    let ours = [text("end_reason"), text("user"), text("account")];
+    let theirs = [run.state.clone(), run.user.clone(), run.account.clone()];
+    if ours != theirs {
+        return Some(format!("on {node} {ours:?}, by sacct {theirs:?}; {}", record["warnings"]));
+    }
+    let warnings = record["warnings"].to_string();
+    let allowed = FLAGS.iter().filter(|(_, text, _)| warnings.contains(text)).map(|(.., s)| *s);
+    let slack = allowed.fold(SLACK_S, f64::max);
+    let elapsed_s = record["elapsed_s"].as_f64().unwrap_or(f64::NAN);
+    let is_off = elapsed_s.is_nan() || (elapsed_s - run.elapsed_s).abs() > slack;
+    is_off.then(|| format!("on {node} {elapsed_s} s, by sacct {} s; {warnings}", run.elapsed_s))
+}
+
+/// To the microjoule, outside of gaps that are flagged.
+fn reconcile(site: &Site) -> Result<Option<String>> {
+    let (program, ledger) = (site.bin("ct-report"), site.ledger().display().to_string());
+    let program = program.display().to_string();
+    let args = ["reconcile", "--ledger", &ledger];
+    let output = site.cluster.command(&User::root(), &program).args(&args).run()?;
+    println!("{}", output.stdout_unchecked().trim_end());
+    // 3: lines torn by a full ledger were skipped.
+    Ok((!matches!(output.code(), Some(0 | 3))).then(|| format!("reconcile: {output}")))
+}
