@@ -13,6 +13,7 @@ mod harm;
 mod intensity;
 mod job_dir;
 mod local;
+mod prolog_flags;
 mod publish;
 mod refusals;
 mod shared_node;
