@@ -13,8 +13,13 @@ pub(super) fn parse_float(bytes: &[u8]) -> Option<f64> {
     if let Some(value) = short_decimal(text) {
         return Some(value);
     }
-    let is_decimal = |b: &u8| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-');
-    let is_number = text.iter().all(is_decimal) || matches!(text, b"nan" | b"inf" | b"-inf");
+    if matches!(text, b"nan" | b"inf" | b"-inf") {
+        return std::str::from_utf8(text).ok()?.parse().ok();
+    }
+    // One that begins with a digit cannot be one of the words that Rust takes for numbers.
+    let first =
+        text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text).first()?;
+    let is_number = first.is_ascii_digit() || *first == b'.';
     is_number.then(|| std::str::from_utf8(text).ok()?.parse().ok())?
 }
 

@@ -21,7 +21,9 @@ pub fn sum_standard(bytes: &[u8]) -> StandardLog<'_> {
 
 fn read(bytes: &[u8], keeps_epochs: bool) -> StandardLog<'_> {
     let log = StandardLog::default();
-    let mut reader = Reader { bytes, keeps_epochs, log, started: None, last: None, array: None };
+    let spare = Vec::new();
+    let mut reader =
+        Reader { bytes, keeps_epochs, log, started: None, last: None, array: None, spare };
     let mut garbage: Option<Skipped> = None;
     for line in standard_lines(bytes) {
         match split_prefix(line.text) {
@@ -63,6 +65,8 @@ struct Reader<'a> {
     last: Option<Stamp<'a>>,
     /// A numpy array whose bracket is still open: its line, and where its text lies.
     array: Option<(usize, Range<usize>)>,
+    /// Lists of watts of epochs that are not kept, to be filled again.
+    spare: Vec<Vec<f64>>,
 }
 
 impl<'a> Reader<'a> {
@@ -154,12 +158,20 @@ impl<'a> Reader<'a> {
         }
         let value = value.trim_ascii_end();
         let is_array = value.starts_with(b"[");
-        let watts = if is_array { parse_array(value) } else { parse_float(value).map(|w| vec![w]) };
+        let watts = if is_array { parse_array(value) } else { self.one(parse_float(value)) };
         let watts = watts.filter(|_| is_array || line.is_whole);
         if watts.is_none() && value != b"None" {
             self.skip_value(line, "power", value, "watts, a list of them or None");
         }
         self.push_power(line, component, watts, !is_array);
+    }
+
+    /// A list of one.
+    fn one(&mut self, watts: Option<f64>) -> Option<Vec<f64>> {
+        let mut list = self.spare.pop().unwrap_or_default();
+        list.clear();
+        list.push(watts?);
+        Some(list)
     }
 
     fn push_epoch(&mut self, number: u64, duration_s: Option<f64>) {
@@ -171,7 +183,7 @@ impl<'a> Reader<'a> {
         let mut power = Vec::new();
         if let Some(last) = session.epochs.pop_if(|_| !self.keeps_epochs) {
             power = last.power;
-            power.clear();
+            self.spare.extend(power.drain(..).filter_map(|p| p.watts));
         }
         session.epochs.push(Epoch { number, duration_s, power });
     }
