@@ -167,11 +167,19 @@ fn submit_all(site: &Site) -> Result<u32> {
     Ok(never.as_u32())
 }
 
-/// Sends a job back, and has it run again at once rather than after the two minutes Slurm waits.
+/// Sends a job back, and has it run again soon rather than after the two minutes Slurm waits.
+///
+/// Not before its first run is over on its node and the next second has begun: slurmd refuses a run
+/// that begins in the second in which the one before was killed, and no hook ever hears of it.
 fn requeue(site: &Site, job: JobId) -> Result<()> {
     let cluster = &site.cluster;
     cluster.wait_until_running(job, LONG)?;
     cluster.scontrol(&["requeue", &job.to_string()])?.success();
+    wait_for_long(LONG, "the record of the run that was sent back", || {
+        let lines = site.ledger_lines().ok()?;
+        lines.iter().any(|line| line["job_id"] == job.as_u32()).then_some(())
+    })?;
+    std::thread::sleep(Duration::from_secs(2));
     wait_for_long(LONG, "the job to be back in the queue", || {
         let now = ["update", &format!("jobid={job}"), "StartTime=now"];
         let is_pending = cluster.job_info(job).ok()?.iter().all(|j| j.state() == "PENDING");

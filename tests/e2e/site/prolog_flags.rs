@@ -35,17 +35,14 @@ fn held_before_its_step(site: &Site) -> Result<Value> {
     Ok(record.clone())
 }
 
-/// A batch job on two nodes without a step on the second; `n` records, which are right.
-fn batch_on_two_nodes(site: &Site, n: usize) -> Result<()> {
+/// A batch job on two nodes without a step on the second; its two records.
+fn batch_on_two_nodes(site: &Site) -> Result<Vec<Value>> {
     let script = "#!/bin/sh\n#SBATCH -N2 --exclusive\n#SBATCH --carbontracker=on\nsleep 2\n";
     let job = site.cluster.sbatch(site.cluster.user(1), script)?;
     completed(&site.cluster, job);
-    let records = records(site, job.as_u32(), n)?;
-    assert_eq!(records.len(), n, "{records:#?}");
-    for record in &records {
-        assert_right(record);
-    }
-    Ok(())
+    let records = records(site, job.as_u32(), 2)?;
+    assert_eq!(records.len(), 2, "{records:#?}");
+    Ok(records)
 }
 
 /// Alone on its node, a job is charged all that the node drew in its time.
@@ -74,10 +71,17 @@ fn without_prolog_flags_a_job_is_measured_from_its_first_step_on() -> Result<()>
     assert_right(&record);
     // What was held before the step is not the job's.
     assert!(number(&record, "elapsed_s") < 2.0 * SECONDS, "{record:#}");
-    // On the second node nothing of the job ever ran but its epilog, which is no end of a job.
-    batch_on_two_nodes(&site, 1)?;
+    let records = batch_on_two_nodes(&site)?;
+    assert_right(&records[0]);
+    // On the second node nothing of the job ever ran but its epilog: it was held, and not measured.
+    let unmeasured = &records[1];
+    assert_eq!(number(unmeasured, "energy_j.cpu"), 0.0, "{unmeasured:#}");
+    assert_eq!(number(unmeasured, "coverage"), 0.0, "{unmeasured:#}");
+    let warning = "no hook told of it before its end: nothing of it was measured";
+    let warnings = unmeasured["warnings"].as_array().expect("warnings");
+    assert!(warnings.iter().any(|w| w == warning), "{unmeasured:#}");
     let lines = site.ledger_lines()?;
-    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert_eq!(lines.len(), 3, "{lines:#?}");
     assert_idle(&site)
 }
 
@@ -92,6 +96,6 @@ fn with_contain_a_job_is_measured_from_its_allocation_on_every_node() -> Result<
     assert_right(&record);
     assert!(number(&record, "elapsed_s") >= 2.0 * SECONDS, "{record:#}");
     assert_eq!(record["method"]["activity"], "cgroup", "{record:#}");
-    batch_on_two_nodes(&site, 2)?;
+    batch_on_two_nodes(&site)?.iter().for_each(assert_right);
     assert_idle(&site)
 }
