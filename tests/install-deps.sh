@@ -7,7 +7,7 @@
 #   tests/install-deps.sh --all    with a browser, Java and lintian, too, as CI has them (150 MB to fetch)
 set -eu
 
-packages="gcc libc6-dev libclang1-14 libslurm-dev slurmctld slurmd slurm-client munge python3-venv util-linux passwd valgrind debootstrap e2fsprogs binutils r-base-core openssl"
+packages="gcc libc6-dev libclang1-14 libslurm-dev slurmctld slurmd slurm-client munge python3-venv util-linux passwd valgrind debootstrap e2fsprogs binutils r-base-core openssl dpkg-dev"
 [ "${1:-}" = --demo ] || packages="$packages slurmdbd mariadb-server"
 [ "${1:-}" != --all ] || packages="$packages chromium-headless-shell default-jre-headless lintian"
 

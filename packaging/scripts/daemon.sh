@@ -66,6 +66,8 @@ arguments() {
                 ;;
             --config)
                 read -r value
+                # Only root writes below /etc, and no shell takes such a name for anything else.
+                case $value in */../* | *[!A-Za-z0-9._/+-]*) exit 1 ;; /etc/*) ;; *) exit 1 ;; esac
                 [ -n "$(find -L "$value" -maxdepth 0 -type f -user root ! -perm /022 2>/dev/null)" ] || exit 1
                 ;;
             --node)
@@ -92,7 +94,11 @@ restart_daemons() {
         path=$(variable "$pid" PATH)
         conf=$(variable "$pid" SLURM_CONF)
         groups=$(mktemp)
-        cat "/proc/$pid/cgroup" >"$groups"
+        # One that has gone meanwhile needs nothing.
+        cat "/proc/$pid/cgroup" >"$groups" 2>/dev/null || {
+            rm -f "$groups"
+            continue
+        }
         end_daemon "$pid"
         if [ -n "$arguments" ]; then
             (

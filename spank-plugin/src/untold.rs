@@ -1,9 +1,9 @@
 //! The end of a job that nobody answered for: a file in the run directory tells it to the ct-noded that
 //! comes after one which is killed with what it was told, or that is just coming.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use ct_core::protocol::{self, ENDED_DIR, JobEnd, Request};
@@ -40,5 +40,8 @@ fn write(path: &Path, end: JobEnd) -> std::io::Result<()> {
     }
     let name = end.file_name();
     let line = protocol::to_line(&Request::JobEnd(end))?;
-    File::from(os::make_file(&dir, &name, 0o644)?).write_all(line.as_bytes())
+    let mut file = File::from(os::make_file(&dir, &name, 0o644)?);
+    // Whatever umask slurmd has.
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.write_all(line.as_bytes())
 }

@@ -155,7 +155,7 @@ impl Closing {
         state: &StateDir,
     ) {
         match fate {
-            Fate::Ended(_, told) if is_end_only(station, key) && !is_on(&told, station) => {
+            Fate::Ended(_, told) if is_end_only(station, key) && !is_on(&told, key, station) => {
                 self.drop_ended(key, station, state);
             }
             Fate::Ended(reason, told) => {
@@ -330,9 +330,12 @@ fn not_told(end: Option<DateTime<Utc>>) -> String {
 }
 
 /// Whether the run that slurmctld tells of was on this node, as far as it says.
-fn is_on(told: &Told, station: &Station) -> bool {
+fn is_on(told: &Told, key: (u32, u32), station: &Station) -> bool {
+    // Ours may be the host's name, and the hook's is slurmd's.
+    let ended = station.ended().iter().find(|ended| self::key(&ended.job) == key);
+    let own = ended.and_then(|e| e.job.facts.node.as_deref()).unwrap_or(station.node());
     let nodes = told.nodes.as_deref();
-    nodes.is_none_or(|nodes| expand_hostlist(nodes).iter().any(|node| node == station.node()))
+    nodes.is_none_or(|nodes| expand_hostlist(nodes).iter().any(|node| node == own))
 }
 
 fn is_end_only(station: &Station, key: (u32, u32)) -> bool {

@@ -171,15 +171,21 @@ fn take_due(waiting: &mut BTreeMap<Run, Instant>, now: Instant) -> Vec<Run> {
     runs
 }
 
-/// What is asked for, in this order. The name is the user's own text, so it comes last: nothing in it
-/// is taken for another field.
+/// What is asked for, in this order.
 const FIELDS: &str = "JobID:|,State:|,RestartCnt:|,UserName:|,Account:|,Partition:|,QOS:|,\
-                      StartTime:|,EndTime:|,NodeList:|,Name:";
+                      StartTime:|,EndTime:|,NodeList:|";
+
+/// The name is the user's own text, so it comes last: nothing in it is taken for another field. It may
+/// hold lines of its own, so it is asked for of one job alone: nothing in it is taken for another job.
+fn fields_of(n_runs: usize) -> String {
+    if n_runs == 1 { format!("{FIELDS},Name:") } else { FIELDS.to_owned() }
+}
 
 fn show_jobs(runs: &[Run]) -> Vec<(Run, Fate)> {
     let ids: Vec<String> = runs.iter().map(|(job_id, _)| job_id.to_string()).collect();
     let ids = ids.join(",");
-    let args = ["--noheader", "--states=all", "--jobs", &ids, "--Format", FIELDS];
+    let fields = fields_of(runs.len());
+    let args = ["--noheader", "--states=all", "--jobs", &ids, "--Format", &fields];
     let of_all = match answer_of("squeue", &args) {
         Some(told) if told.is_success => {
             return runs.iter().map(|run| (*run, parse(&told.out, run.0, run.1))).collect();

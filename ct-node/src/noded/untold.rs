@@ -5,10 +5,14 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ct_core::protocol::{ENDED_DIR, JobEnd, MAX_MESSAGE, Request, parse_request};
 
 use crate::station::Station;
+
+/// How long a hook may take to write a file, at most.
+const BEING_WRITTEN: Duration = Duration::from_secs(60);
 
 /// The directory of these files; hooks make them, we alone remove them.
 pub(super) struct Untold {
@@ -38,13 +42,15 @@ impl Untold {
     /// there, after the start that may lie before it.
     pub(super) fn take(&self, station: &mut Station) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-        let mut ends: Vec<JobEnd> = Vec::new();
-        for path in &paths {
-            match read(path) {
+        let (mut paths, mut ends) = (Vec::new(), Vec::<JobEnd>::new());
+        for path in entries.map(|entry| entry.path()) {
+            match read(&path) {
                 Ok(end) => ends.push(end),
+                // It may be being written.
+                Err(_) if is_new(&path) => continue,
                 Err(e) => log::warn!("{} is no end of a job: {e}", path.display()),
             }
+            paths.push(path);
         }
         ends.sort_by_key(|end| end.job.told_at_ms);
         for end in ends {
@@ -53,6 +59,12 @@ impl Untold {
         }
         paths
     }
+}
+
+/// Whether a file was written within the last minute.
+fn is_new(path: &Path) -> bool {
+    let written = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < BEING_WRITTEN))
 }
 
 fn read(path: &Path) -> io::Result<JobEnd> {
@@ -103,10 +115,15 @@ mod tests {
         let mut station = Station::new(Config::default(), "n1".to_owned(), sampler);
         // Job 2 was known; of job 1 nobody had heard.
         station.job_start(JobFacts { job_id: 2, ..JobFacts::default() });
-        assert_eq!(untold.take(&mut station).len(), 4);
+        assert_eq!(untold.take(&mut station).len(), 2, "what is torn may be being written");
         let ended: Vec<_> =
             station.ended().iter().map(|e| (e.job.facts.job_id, e.is_end_only)).collect();
         assert_eq!(ended, [(1, true), (2, false)]);
         assert!(station.jobs().is_empty());
+        // What is torn for longer than a minute stays so.
+        let torn = files.join("torn");
+        let old = std::time::SystemTime::now() - 2 * BEING_WRITTEN;
+        fs::File::options().write(true).open(&torn).unwrap().set_modified(old).unwrap();
+        assert!(untold.take(&mut station).contains(&torn));
     }
 }

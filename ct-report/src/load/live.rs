@@ -44,7 +44,11 @@ pub(crate) fn drawn_by_others(ledger: &Path, record: &Record) -> u128 {
     let dir = ledger.join(LIVE_DIR).join(record.job_id.to_string());
     let own = format!("{}.json", record.node);
     let files = fs::read_dir(dir).into_iter().flatten().flatten();
-    let of_others = files.filter(|f| f.file_name() != *own && f.file_name() != LIVE_RECORD);
+    // Not what is being written, nor what was when its writer was killed.
+    let is_node = |name: &std::ffi::OsStr| {
+        name.as_encoded_bytes().ends_with(b".json") && name != LIVE_RECORD && name != own.as_str()
+    };
+    let of_others = files.filter(|file| is_node(&file.file_name()));
     // A part that is being replaced, or is gone, is missed once.
     let parts = of_others.filter_map(|file| {
         let part: NodePart = serde_json::from_slice(&fs::read(file.path()).ok()?).ok()?;
