@@ -160,6 +160,7 @@ pub(crate) fn has_its_energy(site: &Site, node: usize, record: &Value) -> Result
     let truth = plant_joules(&site.plants[node - 1], record)?;
     let seen = record["energy_j"]["cpu"].as_f64().unwrap_or(f64::NAN);
     let off = (seen - truth).abs() / truth;
-    ensure!(off <= 0.02, "{seen} J is {:.2} % off {truth} J: {record:#}", off * 100.0);
+    // On a busy machine a job of seconds begins and ends a tenth of a second off.
+    ensure!(off <= 0.05, "{seen} J is {:.2} % off {truth} J: {record:#}", off * 100.0);
     Ok(())
 }
