@@ -38,8 +38,8 @@ pub(crate) enum Birthplace {
     Step,
 }
 
-/// Asks ct-noded, and once more where it ended meanwhile: what it had not written down its successor
-/// does not know. What is asked so may be told twice.
+/// Asks ct-noded, and in the time that is left once more where it ended meanwhile: what it had not
+/// written down its successor does not know. What is asked so may be told twice.
 pub(crate) fn ask(
     site: &Site,
     service: &Service,
@@ -48,9 +48,11 @@ pub(crate) fn ask(
     log: &Log,
     request: &Request,
 ) -> Result<Reply, ClientError> {
-    let ask = || reach(site, service, node, birthplace, patience(service), log)?.ask(request);
-    match ask() {
-        Err(ClientError::Broken { .. }) => ask(),
+    let deadline = patience(service);
+    match reach(site, service, node, birthplace, deadline, log)?.ask(request) {
+        Err(ClientError::Broken { .. }) if !deadline.is_over() => {
+            reach(site, service, node, birthplace, deadline, log)?.ask(request)
+        }
         other => other,
     }
 }
@@ -72,7 +74,8 @@ pub(crate) fn reach(
     if !start(site, service, node, birthplace, log) {
         return Client::connect(service, deadline);
     }
-    let deadline = client::in_full();
+    // Nobody listened, so that nobody was silent either.
+    let deadline = if deadline.is_over() { client::in_full() } else { deadline };
     let client = wait_for(service, deadline.or_in_ms(START_MS), deadline);
     if client.is_err() {
         silence::remember_start(service);

@@ -1,11 +1,10 @@
 //! The loop: requests, samples, answers, signals.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use ct_core::protocol::{Reply, Request, parse_request, to_line};
@@ -102,8 +101,10 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
         is_eventful: true,
         last_turn: Instant::now(),
     };
-    // What an earlier life was told and did not read.
-    daemon.hear_untold();
+    // What an earlier life was told and did not read; what was told since may lie in the socket.
+    if let Some(bound) = daemon.run_dir.bound_at() {
+        daemon.hear_untold(Some(bound));
+    }
     daemon.after_event();
     daemon.serve(&mut server, &signals, &wake)
 }
@@ -149,7 +150,7 @@ impl Daemon {
                 last_look = Instant::now();
                 self.closing.look_for_lost(&self.station);
                 if !server.has_hooks() && !self.late.is_recent() {
-                    self.hear_untold();
+                    self.hear_untold(None);
                 }
             }
             if !self.is_quiet() || self.last_turn.elapsed() >= QUIET {
@@ -159,13 +160,13 @@ impl Daemon {
     }
 
     /// Takes up ends that hooks told and nobody answered for.
-    fn hear_untold(&mut self) {
-        let files = self.untold.take(&mut self.station);
-        if !files.is_empty() {
-            self.after_event();
+    fn hear_untold(&mut self, before: Option<SystemTime>) {
+        if !self.untold.take(&mut self.station, before) {
+            return;
         }
-        for file in files {
-            let _ = fs::remove_file(file);
+        self.after_event();
+        if self.station.ended().iter().all(|ended| ended.is_kept) {
+            self.untold.remove_heard();
         }
     }
 

@@ -41,6 +41,11 @@ impl RunDir {
         self.watch.as_ref().map(AsFd::as_fd)
     }
 
+    /// Since when there is our socket.
+    pub(super) fn bound_at(&self) -> Option<SystemTime> {
+        fs::symlink_metadata(self.dir.join(SOCKET_NAME)).and_then(|m| m.modified()).ok()
+    }
+
     /// Since when a hook's note says that we are silent.
     pub(super) fn silent_since(&self) -> Option<SystemTime> {
         fs::symlink_metadata(self.dir.join(SILENCE_NAME)).and_then(|m| m.modified()).ok()

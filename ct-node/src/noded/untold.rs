@@ -1,11 +1,12 @@
 //! Ends of jobs that hooks told and nobody answered for: they lie in files in the run directory, as
 //! what was told to a ct-noded that is killed before it reads it is lost.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ct_core::protocol::{ENDED_DIR, JobEnd, MAX_MESSAGE, Request, parse_request};
 
@@ -17,6 +18,8 @@ const BEING_WRITTEN: Duration = Duration::from_secs(60);
 /// The directory of these files; hooks make them, we alone remove them.
 pub(super) struct Untold {
     dir: PathBuf,
+    /// What was heard, and is removed once it is kept.
+    heard: BTreeSet<PathBuf>,
 }
 
 impl Untold {
@@ -28,7 +31,7 @@ impl Untold {
             }
             _ => {}
         }
-        Self { dir }
+        Self { dir, heard: BTreeSet::new() }
     }
 
     /// An end was told and heard: its file, if there is one, says nothing new.
@@ -36,35 +39,51 @@ impl Untold {
         let _ = fs::remove_file(self.dir.join(end.file_name()));
     }
 
-    /// Hears what nobody has heard; returns the files, to be removed once that is kept.
+    /// Hears what nobody has heard, of before an instant where one is given; says whether there was
+    /// anything.
     ///
-    /// The caller has answered all that lies in the socket: an end that lies there, too, is heard
-    /// there, after the start that may lie before it.
-    pub(super) fn take(&self, station: &mut Station) -> Vec<PathBuf> {
+    /// The caller has answered all that lies in the socket, or asks for what was told before there was
+    /// one: an end that lies there, too, is heard there, after the start that may lie before it.
+    pub(super) fn take(&mut self, station: &mut Station, before: Option<SystemTime>) -> bool {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let (mut paths, mut ends) = (Vec::new(), Vec::<JobEnd>::new());
+        let mut ends = Vec::<JobEnd>::new();
         for path in entries.map(|entry| entry.path()) {
+            let is_asked_for =
+                before.is_none_or(|before| written(&path).is_some_and(|at| at < before));
+            if !is_asked_for || self.heard.contains(&path) {
+                continue;
+            }
             match read(&path) {
                 Ok(end) => ends.push(end),
                 // It may be being written.
                 Err(_) if is_new(&path) => continue,
                 Err(e) => log::warn!("{} is no end of a job: {e}", path.display()),
             }
-            paths.push(path);
+            self.heard.insert(path);
         }
         ends.sort_by_key(|end| end.job.told_at_ms);
         for end in ends {
             log::info!("job {}: its end was told to nobody", end.job.job_id);
             station.job_ended(end);
         }
-        paths
+        !self.heard.is_empty()
+    }
+
+    /// Removes the files of what was heard: it is kept elsewhere.
+    pub(super) fn remove_heard(&mut self) {
+        for path in std::mem::take(&mut self.heard) {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
 /// Whether a file was written within the last minute.
 fn is_new(path: &Path) -> bool {
-    let written = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
-    written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < BEING_WRITTEN))
+    written(path).is_some_and(|at| at.elapsed().is_ok_and(|age| age < BEING_WRITTEN))
+}
+
+fn written(path: &Path) -> Option<SystemTime> {
+    fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
 fn read(path: &Path) -> io::Result<JobEnd> {
@@ -102,7 +121,7 @@ mod tests {
     #[test]
     fn ends_that_nobody_heard_are_heard_in_their_order_and_others_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        let untold = Untold::open(dir.path());
+        let mut untold = Untold::open(dir.path());
         let files = dir.path().join(ENDED_DIR);
         for end in [end(2, 30), end(1, 20), end(3, 10)] {
             let line = to_line(&Request::JobEnd(end.clone())).unwrap();
@@ -115,15 +134,25 @@ mod tests {
         let mut station = Station::new(Config::default(), "n1".to_owned(), sampler);
         // Job 2 was known; of job 1 nobody had heard.
         station.job_start(JobFacts { job_id: 2, ..JobFacts::default() });
-        assert_eq!(untold.take(&mut station).len(), 2, "what is torn may be being written");
+        // A socket that was there before them may hold what they tell.
+        assert!(!untold.take(&mut station, Some(SystemTime::UNIX_EPOCH)));
+        assert!(untold.take(&mut station, None));
         let ended: Vec<_> =
             station.ended().iter().map(|e| (e.job.facts.job_id, e.is_end_only)).collect();
         assert_eq!(ended, [(1, true), (2, false)]);
         assert!(station.jobs().is_empty());
-        // What is torn for longer than a minute stays so.
+        // Heard once, though the files stay until what they tell is kept.
+        assert!(untold.take(&mut station, None));
+        assert_eq!(station.ended().len(), 2);
+        untold.remove_heard();
+        assert!(!files.join("1-20.json").exists());
+        // What is torn may be being written, but not for longer than a minute.
         let torn = files.join("torn");
-        let old = std::time::SystemTime::now() - 2 * BEING_WRITTEN;
+        assert!(torn.exists());
+        let old = SystemTime::now() - 2 * BEING_WRITTEN;
         fs::File::options().write(true).open(&torn).unwrap().set_modified(old).unwrap();
-        assert!(untold.take(&mut station).contains(&torn));
+        assert!(untold.take(&mut station, None));
+        untold.remove_heard();
+        assert!(!torn.exists());
     }
 }

@@ -23,8 +23,13 @@ impl Station {
     /// A hook tells that a job ended on this node, perhaps one that nobody has told of before.
     pub fn job_ended(&mut self, end: JobEnd) {
         let job_id = end.job.job_id;
-        if !self.jobs.contains_key(&job_id) {
-            self.end_unmeasured(end);
+        let Some(job) = self.jobs.get(&job_id) else { return self.end_unmeasured(end) };
+        let told = end.job.told_at_ms.zip(job.facts.told_at_ms);
+        if told.is_some_and(|(end, start)| end < start) {
+            // Of the run before; where that was known, its end was found out.
+            if !self.has_run_of(job_id) {
+                self.end_unmeasured(end);
+            }
             return;
         }
         self.job_end(job_id, end.wait_status, true);

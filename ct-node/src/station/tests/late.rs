@@ -52,6 +52,21 @@ fn a_job_of_which_only_the_end_is_told_has_an_end_without_energy() {
 }
 
 #[test]
+fn an_end_from_before_a_runs_start_does_not_end_that_run() {
+    let mut bench = Bench::new();
+    bench.station.job_start(told(1, 60));
+    bench.station.job_ended(end(told(1, 40)));
+    bench.station.job_start(told(1, 20));
+    // Told once more, by a file that nobody had read.
+    bench.station.job_ended(end(told(1, 40)));
+    assert!(bench.station.jobs().contains_key(&1));
+    assert_eq!(bench.station.ended().len(), 1);
+    bench.station.job_ended(end(told(1, 10)));
+    assert!(bench.station.jobs().is_empty());
+    assert_eq!(bench.station.ended().len(), 2);
+}
+
+#[test]
 fn a_run_comes_after_the_one_that_ended_here_whatever_the_prolog_counts() {
     let mut bench = Bench::new();
     let first = JobFacts { restart: Some(0), ..told(1, 0) };
