@@ -148,7 +148,7 @@ class Noded:
 
     def end_job(self):
         """Ends it and returns its record."""
-        self.ask(op="job_end", job_id=1, uid=0, wait_status=0)
+        self.ask(op="job_end", job={"job_id": 1, "uid": 0}, wait_status=0)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             for path in glob.glob(self.dir + "/ledger/*/n1.jsonl"):
