@@ -3,17 +3,23 @@
 use super::*;
 use crate::account::AccountUse;
 
-#[test]
-fn a_budget_is_warned_of_once_by_the_prediction_and_once_by_what_was_drawn() {
-    let world = World::new();
-    // 120 W for 10 s with PUE 1.58 are 1896 J: three epochs 0.00158 kWh.
-    let mut job = job("epochs:3,max_energy:0.001,on_budget:stop");
+/// A job that was held against its budget after each of three epochs of 10 s.
+fn after_three_epochs(option: &str, world: &World) -> Job {
+    let mut job = job(option);
     for epoch in 0..3 {
         job.epoch_start(at(epoch * 10));
         run_until(&mut job, epoch * 10 + 10);
         job.epoch_end(at(epoch * 10 + 10), world.context()).unwrap();
         job.check_budget(at(epoch * 10 + 10), world.context());
     }
+    job
+}
+
+#[test]
+fn a_budget_is_warned_of_once_by_the_prediction_and_once_by_what_was_drawn() {
+    let world = World::new();
+    // 120 W for 10 s with PUE 1.58 are 1896 J: three epochs 0.00158 kWh.
+    let mut job = after_three_epochs("epochs:3,max_energy:0.001,on_budget:stop", &world);
     let said = job.take_unsaid();
     assert_eq!(
         said.matches("Budget: predicted are 0.001580 kWh of max_energy").count(),
@@ -36,13 +42,7 @@ fn a_budget_is_warned_of_once_by_the_prediction_and_once_by_what_was_drawn() {
 fn a_budget_in_grams_is_held_at_the_hours_intensities() {
     let world = World::new();
     // 1896 J an epoch are 0.000527 kWh, at 445 g/kWh 0.234 g: 0.703 g for three, 0.469 g after two.
-    let mut job = job("epochs:3,max_co2:0.4");
-    for epoch in 0..3 {
-        job.epoch_start(at(epoch * 10));
-        run_until(&mut job, epoch * 10 + 10);
-        job.epoch_end(at(epoch * 10 + 10), world.context()).unwrap();
-        job.check_budget(at(epoch * 10 + 10), world.context());
-    }
+    let mut job = after_three_epochs("epochs:3,max_co2:0.4", &world);
     let said = job.take_unsaid();
     assert_eq!(said.matches("Budget: predicted are 0.703").count(), 1, "{said}");
     assert_eq!(said.matches("Budget: used are 0.468").count(), 1, "{said}");
