@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use ct_core::log::parser::{Run, Skipped};
 
-use crate::load::logs::LogSet;
+use crate::load::logs::{LogFile, LogSet};
 use ct_core::text::printable;
 
 /// Parts of one file that are named one by one; the rest is counted.
@@ -175,27 +175,25 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
 
 impl Outcome {
     /// Warns of a pair of logs of which one is missing or empty.
-    pub(crate) fn warn_orphan(&mut self, set: &LogSet, run: &Run<'_>) {
+    pub(crate) fn warn_orphan(&mut self, set: LogSet<'_>, run: &Run<'_>) {
         if let Some(warning) = orphan(set, run) {
             self.warnings.push(warning);
         }
     }
 }
 
-fn orphan(set: &LogSet, run: &Run<'_>) -> Option<String> {
-    let stem = set.dir.join(&set.stem);
-    let stem = stem.display();
+fn orphan(set: LogSet<'_>, run: &Run<'_>) -> Option<String> {
     let (has_standard, has_output) =
         (!run.standard.sessions.is_empty(), !run.output.blocks.is_empty());
-    let warning = match (&set.standard, &set.output) {
-        (None, Some(_)) if has_output => "no standard log: epochs and devices are unknown",
-        (Some(_), None) if has_standard => "no output log: unfinished, no consumption is counted",
-        (Some(_), Some(_)) if has_standard && !has_output => {
+    let warning = match (set.has(LogFile::Standard), set.has(LogFile::Output)) {
+        (false, true) if has_output => "no standard log: epochs and devices are unknown",
+        (true, false) if has_standard => "no output log: unfinished, no consumption is counted",
+        (true, true) if has_standard && !has_output => {
             "no consumption in the output log: unfinished, nothing is counted"
         }
         _ => return None,
     };
-    Some(format!("{stem}: {warning}"))
+    Some(format!("{}: {warning}", set.dir.join(&*set.stem()).display()))
 }
 
 /// Says something worth knowing that is no error.

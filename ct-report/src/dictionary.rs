@@ -4,7 +4,7 @@ use ct_core::log::parser::{Block, Epoch, Power, Run, Session};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::load::logs::LogSet;
+use crate::load::logs::{LogFile, LogSet};
 use crate::load::path_text;
 
 /// One pair of logs.
@@ -29,7 +29,7 @@ struct SessionPart<'r> {
 }
 
 /// Turns a run into its dictionary.
-pub(crate) fn dictionary<'r>(set: &LogSet, run: &'r Run<'_>) -> Dictionary<'r> {
+pub(crate) fn dictionary<'r>(set: LogSet<'_>, run: &'r Run<'_>) -> Dictionary<'r> {
     let n = run.standard.sessions.len().max(run.trackers.len());
     let mut sessions: Vec<_> = (0..n.max(1)).map(|index| session_part(run, index)).collect();
     let first = sessions[0].clone();
@@ -37,8 +37,8 @@ pub(crate) fn dictionary<'r>(set: &LogSet, run: &'r Run<'_>) -> Dictionary<'r> {
         sessions.clear();
     }
     Dictionary {
-        output_filename: path_text(set.output.as_ref()),
-        standard_filename: path_text(set.standard.as_ref()),
+        output_filename: path_text(set.path(LogFile::Output).as_ref()),
+        standard_filename: path_text(set.path(LogFile::Standard).as_ref()),
         first,
         sessions,
     }

@@ -44,7 +44,7 @@ pub(crate) fn run(args: &AggregateArgs) -> Result<Outcome> {
             if record.is_none() {
                 outcome.warn_orphan(set, &run);
             }
-            count(&set.stem, record.as_ref(), &run)
+            count(&set.stem(), record.as_ref(), &run)
         },
         |runs, outcome| {
             if !args.json {

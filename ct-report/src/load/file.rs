@@ -3,11 +3,15 @@
 //! A log may be torn, sparse, compressed by logrotate, or hold one line of a gigabyte; none of
 //! these may cost more memory than the file has sensible text. Knows no format.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::retry_on_intr;
 
 /// Most bytes of one file, after decompression; 10⁶ epochs are a quarter of it.
 const FILE_MAX: usize = 1 << 30;
@@ -26,6 +30,35 @@ pub(crate) struct Buffer {
     /// Initialised memory, of which the first `len` bytes are the file's.
     memory: Vec<u8>,
     len: usize,
+}
+
+/// The directory the last file was opened in: a second one is found from there, and not by a walk
+/// along its path.
+#[derive(Debug, Default)]
+pub(crate) struct LastDir {
+    path: PathBuf,
+    open: Option<OwnedFd>,
+}
+
+impl LastDir {
+    /// Opens a file of a directory.
+    pub(crate) fn open(&mut self, dir: &Path, name: &OsStr) -> io::Result<File> {
+        if dir.as_os_str().is_empty() || dir.as_os_str() != self.path.as_os_str() {
+            *self = Self { path: dir.to_owned(), open: None };
+            return File::open(dir.join(name));
+        }
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                openat(CWD, dir, flags, Mode::empty())?
+            }
+        };
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = retry_on_intr(|| openat(&open, name, flags, Mode::empty()));
+        self.open = Some(open);
+        Ok(file?.into())
+    }
 }
 
 /// A line that was cut, or where reading failed.
@@ -57,16 +90,15 @@ impl Buffer {
         }
     }
 
-    /// Reads a file, through gzip where its name ends in `.gz`.
+    /// Reads a file, through gzip where it is compressed.
     ///
     /// What could be read before an error in a compressed file stays: it is torn like any other.
-    pub(crate) fn read(&mut self, path: &Path) -> Vec<Problem> {
+    pub(crate) fn read(&mut self, file: io::Result<File>, is_gzip: bool) -> Vec<Problem> {
         self.clear();
-        let file = match File::open(path) {
+        let file = match file {
             Ok(file) => file,
             Err(error) => return vec![Problem::of_file(&error)],
         };
-        let is_gzip = path.extension().is_some_and(|extension| extension == "gz");
         let mut problems = Vec::new();
         let read = if is_gzip {
             self.fill(MultiGzDecoder::new(file), &mut problems)
@@ -160,7 +192,9 @@ mod tests {
         let path = dir.path().join(name);
         fs::write(&path, content).unwrap();
         let mut buffer = Buffer::default();
-        let problems = buffer.read(&path);
+        let is_gzip = name.ends_with(".gz");
+        let file = LastDir::default().open(dir.path(), OsStr::new(name));
+        let problems = buffer.read(file, is_gzip);
         (buffer.bytes().to_vec(), problems.into_iter().map(|p| p.reason).collect())
     }
 
@@ -194,6 +228,24 @@ mod tests {
     }
 
     #[test]
+    fn files_are_found_from_the_last_directory_and_errors_do_not_stay() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(a.path().join("x"), "of a").unwrap();
+        fs::write(b.path().join("x"), "of b").unwrap();
+        let mut last = LastDir::default();
+        let mut read = |dir: &Path, name: &str| {
+            let mut text = String::new();
+            last.open(dir, OsStr::new(name))?.read_to_string(&mut text)?;
+            io::Result::Ok(text)
+        };
+        let (a, b) = (a.path(), b.path());
+        for (dir, text) in [(a, "of a"), (a, "of a"), (b, "of b"), (a, "of a")] {
+            assert_eq!(read(dir, "x").unwrap(), text);
+            assert_eq!(read(dir, "y").unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
+    }
+
+    #[test]
     fn an_endless_line_is_cut_and_what_follows_is_read() {
         let content = [&b"head\n"[..], &b"x".repeat(LINE_MAX * 3), b"\ntail\nend"].concat();
         let (bytes, problems) = read("a.log", &content);
@@ -210,7 +262,7 @@ mod tests {
         let path = dir.path().join("a.log");
         File::create(&path).unwrap().set_len(1 << 40).unwrap();
         let mut buffer = Buffer::default();
-        let problems = buffer.read(&path);
+        let problems = buffer.read(File::open(&path), false);
         assert!(problems[0].reason.contains("larger than"), "{problems:?}");
         assert_eq!(buffer.bytes(), b"");
     }

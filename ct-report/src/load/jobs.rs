@@ -18,7 +18,7 @@ use crate::dataset::Table;
 use crate::diagnostic::{Hint, Outcome};
 use crate::load::Loaded;
 use crate::load::groups::{self, NodeId, Part, Piece};
-use crate::load::logs::{self, LogSet, LogSets};
+use crate::load::logs::{self, LogFile, LogSets};
 use crate::load::pieces::Ledger;
 use crate::load::whole_job::whole_job;
 
@@ -120,12 +120,11 @@ fn for_each_log(
 ) {
     let mut loaded = Loaded::default();
     for set in sets.iter() {
-        // The logs themselves are not read here: they do not say whose they are.
-        let set = LogSet { standard: None, output: None, ..set };
-        loaded.read(&set, outcome);
-        if let Some(record) = loaded.record(&set, outcome) {
-            let path = set.record.as_deref().unwrap_or(&set.dir);
-            take(&record, Place { path, line: 1 }, outcome);
+        // The logs themselves do not say whose they are.
+        loaded.read_record(set, outcome);
+        if let Some(record) = loaded.record(set, outcome) {
+            let path = set.path(LogFile::Record).unwrap_or_default();
+            take(&record, Place { path: &path, line: 1 }, outcome);
         }
     }
 }

@@ -10,23 +10,64 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
+use rayon::slice::ParallelSliceMut;
 
 use crate::diagnostic::{Hint, Outcome};
 use crate::load::paths::{self, Named};
 
-/// The files of one stem in one directory.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct LogSet {
-    /// Directory, as given.
-    pub(crate) dir: PathBuf,
-    /// File name without `_carbontracker….log`.
-    pub(crate) stem: String,
+/// What a file of a stem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFile {
     /// `…_carbontracker.log`, or the same with `.gz`.
-    pub(crate) standard: Option<PathBuf>,
+    Standard,
     /// `…_carbontracker_output.log`, or the same with `.gz`.
-    pub(crate) output: Option<PathBuf>,
+    Output,
     /// `…_carbontracker.json`, or the same with `.gz`.
-    pub(crate) record: Option<PathBuf>,
+    Record,
+}
+
+/// The files of one stem in one directory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogSet<'a> {
+    /// Directory, as given.
+    pub(crate) dir: &'a Path,
+    /// File name without `_carbontracker….log`.
+    stem: &'a [u8],
+    files: [Form; 3],
+}
+
+impl<'a> LogSet<'a> {
+    /// File name without `_carbontracker….log`.
+    pub(crate) fn stem(&self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.stem)
+    }
+
+    /// Whether there is such a file.
+    pub(crate) fn has(&self, file: LogFile) -> bool {
+        self.files[file as usize] != Form::Missing
+    }
+
+    /// Writes the name of a file into `name`; says whether there is such a file.
+    pub(crate) fn name(&self, file: LogFile, name: &mut Vec<u8>) -> bool {
+        name.clear();
+        name.extend_from_slice(self.stem);
+        name.extend_from_slice(SUFFIXES[file as usize]);
+        if self.files[file as usize] == Form::Gzip {
+            name.extend_from_slice(GZIP);
+        }
+        self.has(file)
+    }
+
+    /// Path of a file, if there is one.
+    pub(crate) fn path(&self, file: LogFile) -> Option<PathBuf> {
+        let mut name = Vec::new();
+        self.name(file, &mut name).then(|| self.dir.join(OsStr::from_bytes(&name)))
+    }
+
+    /// Whether a file is compressed.
+    pub(crate) fn is_gzip(&self, file: LogFile) -> bool {
+        self.files[file as usize] == Form::Gzip
+    }
 }
 
 /// How a file is there; of two, the greater is read.
@@ -80,28 +121,14 @@ impl LogSets {
     }
 
     /// The one at `index`.
-    pub(crate) fn get(&self, index: usize) -> LogSet {
-        let entry = self.entries[index];
-        let (dir, stem) = (&self.dirs[entry.dir as usize], self.stem(&entry));
-        let path = |kind: usize| {
-            let suffix: &[&[u8]] = match entry.files[kind] {
-                Form::Missing => return None,
-                Form::Gzip => &[stem, SUFFIXES[kind], GZIP],
-                Form::Plain => &[stem, SUFFIXES[kind]],
-            };
-            Some(dir.join(OsStr::from_bytes(&suffix.concat())))
-        };
-        LogSet {
-            dir: dir.clone(),
-            stem: String::from_utf8_lossy(stem).into_owned(),
-            standard: path(0),
-            output: path(1),
-            record: path(2),
-        }
+    pub(crate) fn get(&self, index: usize) -> LogSet<'_> {
+        let entry = &self.entries[index];
+        let dir = &self.dirs[entry.dir as usize];
+        LogSet { dir, stem: self.stem(entry), files: entry.files }
     }
 
     /// All of them, one by one.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = LogSet> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = LogSet<'_>> {
         (0..self.len()).map(|index| self.get(index))
     }
 
@@ -140,7 +167,7 @@ impl LogSets {
     /// Sorts by path and puts the files of a stem together.
     fn settle(&mut self) {
         let mut entries = std::mem::take(&mut self.entries);
-        entries.sort_unstable_by(|a, b| self.order(a, b));
+        entries.par_sort_unstable_by(|a, b| self.order(a, b));
         entries.dedup_by(|next, kept| {
             let is_same = next.dir == kept.dir && self.stem(next) == self.stem(kept);
             if is_same {
@@ -165,8 +192,9 @@ impl LogSets {
         };
         if a.dir == b.dir {
             let (a_stem, b_stem) = (self.stem(a), self.stem(b));
-            let is_head = a_stem.starts_with(b_stem) || b_stem.starts_with(a_stem);
-            return if is_head { name(a).cmp(name(b)) } else { a_stem.cmp(b_stem) };
+            let n = a_stem.len().min(b_stem.len());
+            // Where one begins with the other, it matters what follows.
+            return a_stem[..n].cmp(&b_stem[..n]).then_with(|| name(a).cmp(name(b)));
         }
         dir(a).chain(name(a)).cmp(dir(b).chain(name(b)))
     }
@@ -304,13 +332,17 @@ mod tests {
         dir
     }
 
-    fn sets(paths: &[PathBuf], is_recursive: bool) -> Vec<LogSet> {
+    /// Stems with their paths.
+    fn sets(paths: &[PathBuf], is_recursive: bool) -> Vec<(String, [Option<PathBuf>; 3])> {
         let mut outcome = Outcome::default();
-        find(paths, is_recursive, &mut outcome).unwrap().iter().collect()
+        let sets = find(paths, is_recursive, &mut outcome).unwrap();
+        let files = [LogFile::Standard, LogFile::Output, LogFile::Record];
+        let own = |set: LogSet<'_>| (set.stem().into_owned(), files.map(|file| set.path(file)));
+        sets.iter().map(own).collect()
     }
 
     fn stems(paths: &[PathBuf], is_recursive: bool) -> Vec<String> {
-        sets(paths, is_recursive).into_iter().map(|set| set.stem).collect()
+        sets(paths, is_recursive).into_iter().map(|(stem, _)| stem).collect()
     }
 
     #[test]
@@ -326,9 +358,8 @@ mod tests {
             "notes.log",
             "d_carbontracker.log/keep",
         ]);
-        let short = |s: LogSet| {
-            let has = [&s.standard, &s.output, &s.record].map(Option::is_some);
-            (s.stem, has)
+        let short = |(stem, paths): (String, [Option<PathBuf>; 3])| {
+            (stem, paths.map(|path| path.is_some()))
         };
         let expected = [
             ("a".to_owned(), [false, true, false]),
@@ -353,7 +384,7 @@ mod tests {
             tree(&["a_carbontracker.log", "a_carbontracker_output.log", "b_carbontracker.log"]);
         let found = sets(&[dir.path().join("a_carbontracker.log")], false);
         assert_eq!(found.len(), 1);
-        assert!(found[0].output.is_some());
+        assert!(found[0].1[1].is_some());
         let mut outcome = Outcome::default();
         assert!(find(&[dir.path().join("a.txt")], false, &mut outcome).is_err());
     }
@@ -367,7 +398,7 @@ mod tests {
             "b_carbontracker.log.gz",
         ]);
         let found = sets(&[dir.path().to_owned()], false);
-        let standard = |at: usize| found[at].standard.clone().unwrap();
+        let standard = |at: usize| found[at].1[0].clone().unwrap();
         assert_eq!(standard(0), dir.path().join("a_carbontracker.log.gz"));
         assert_eq!(standard(1), dir.path().join("b_carbontracker.log"));
         let named = sets(&[dir.path().join("a_carbontracker.log.gz")], false);

@@ -1,10 +1,15 @@
 //! The sentence that lists the devices of each component.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memmem;
 
 use super::line::find;
 
-const MARK: &[u8] = b" with device(s) ";
+/// Made once: a sentence is short, and making a finder takes as long as a search.
+static MARK: LazyLock<memmem::Finder<'static>> =
+    LazyLock::new(|| memmem::Finder::new(b" with device(s) "));
 const NAMES: [&str; 4] = ["gpu", "cpu", "dram", "rest"];
 
 /// The devices of one component, as the log names them.
@@ -15,6 +20,8 @@ pub struct Devices<'a> {
     /// Names as the driver gives them; a name that contains `, ` is cut there, as the text is
     /// ambiguous.
     pub names: Vec<Cow<'a, str>>,
+    /// Devices with a reading of their own; asked for with every power of every epoch.
+    n_readings: usize,
 }
 
 impl Devices<'_> {
@@ -22,8 +29,7 @@ impl Devices<'_> {
     ///
     /// One for each device, but for Apple's pair, which is measured as one.
     pub(super) fn count(&self) -> f64 {
-        let is_apple = self.component == "gpu" && self.names == ["GPU", "ANE"];
-        if is_apple { 1.0 } else { self.names.len().max(1) as f64 }
+        self.n_readings.max(1) as f64
     }
 }
 
@@ -36,8 +42,8 @@ pub(super) fn parse_components(text: &[u8]) -> Vec<Devices<'_>> {
     let mut found: Vec<Devices<'_>> = Vec::new();
     let mut open: Option<(&'static str, usize)> = None;
     let mut scanned = 0;
-    while let Some(mark) = find(&text[scanned..], MARK).map(|at| at + scanned) {
-        scanned = mark + MARK.len();
+    while let Some(mark) = MARK.find(&text[scanned..]).map(|at| at + scanned) {
+        scanned = mark + MARK.needle().len();
         let Some((component, end_before)) = component_before(text, mark) else { continue };
         if let Some((previous, from)) = open.filter(|(_, from)| *from <= end_before) {
             found.push(devices(previous, &text[from..end_before]));
@@ -78,7 +84,9 @@ fn devices<'a>(component: &'static str, text: &'a [u8]) -> Devices<'a> {
     if !rest.is_empty() || !names.is_empty() {
         names.push(String::from_utf8_lossy(rest));
     }
-    Devices { component, names }
+    let is_apple = component == "gpu" && names == ["GPU", "ANE"];
+    let n_readings = if is_apple { 1 } else { names.len() };
+    Devices { component, names, n_readings }
 }
 
 #[cfg(test)]

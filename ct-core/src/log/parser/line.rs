@@ -1,5 +1,7 @@
 //! Lines of a log, and the prefix that makes a line the start of a record.
 
+use std::sync::LazyLock;
+
 use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
 use memchr::{memchr, memchr_iter, memmem};
 
@@ -26,8 +28,10 @@ pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
 
 /// Splits a standard log into lines, also where a run was appended to the torn line of another.
 pub(super) fn standard_lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
-    const VERSION: &[u8] = b" - carbontracker version ";
-    let starts = memmem::find_iter(bytes, VERSION).filter_map(|at| at.checked_sub(19));
+    // Made once: a log is short, and making a finder takes as long as a search.
+    static VERSION: LazyLock<memmem::Finder<'static>> =
+        LazyLock::new(|| memmem::Finder::new(b" - carbontracker version "));
+    let starts = VERSION.find_iter(bytes).filter_map(|at| at.checked_sub(19));
     let is_cut = |start: &usize| {
         let is_first = *start == 0 || matches!(bytes[start - 1], b'\n' | 0);
         !is_first && *start != BOM.len() && is_stamp(&bytes[*start..start + 19])
@@ -109,6 +113,27 @@ pub(super) fn split_prefix(line: &[u8]) -> Option<(Stamp<'_>, &[u8])> {
     is_level(level).then_some((Stamp { text, millis }, message))
 }
 
+/// Splits the lines of a log as [`split_prefix`] does, and looks at a date once: what a record says
+/// in several lines has the same in all of them.
+#[derive(Debug, Default)]
+pub(super) struct Prefixes<'a> {
+    /// The prefix of the last record, of the form since 1.0.7.
+    last: Option<&'a [u8; 22]>,
+}
+
+impl<'a> Prefixes<'a> {
+    /// Splits the next line.
+    pub(super) fn split(&mut self, line: &'a [u8]) -> Option<(Stamp<'a>, &'a [u8])> {
+        let head = line.first_chunk();
+        if head.is_some() && head == self.last {
+            return Some((Stamp { text: &line[..19], millis: 0 }, &line[22..]));
+        }
+        let split = split_prefix(line)?;
+        self.last = head.filter(|head| head.ends_with(b" - "));
+        Some(split)
+    }
+}
+
 /// Splits at the first occurrence of `separator`.
 pub(super) fn split_once<'a>(bytes: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     let at = find(bytes, separator)?;
@@ -188,6 +213,25 @@ mod tests {
             "2020-05-17 19:02:1é - x",
         ] {
             assert!(message(line).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_date_is_looked_at_again_where_it_is_another() {
+        let mut prefixes = Prefixes::default();
+        for line in [
+            "2020-05-17 19:02:17 - a",
+            "2020-05-17 19:02:17 - ",
+            "2020-05-17 19:02:17 -",
+            "2020-05-17 19:02:17,989 - MainThread - INFO - b",
+            "2020-05-17 19:02:17,989 - MainThread - INFO - c",
+            "2020-05-17 19:62:17 - d",
+            "2020-05-17 19:02:17 - e",
+        ] {
+            let text =
+                |(stamp, message): (Stamp<'static>, _)| (stamp.as_str(), stamp.millis, message);
+            let (seen, expected) = (prefixes.split(line.as_bytes()), split_prefix(line.as_bytes()));
+            assert_eq!(seen.map(text), expected.map(text), "{line}");
         }
     }
 

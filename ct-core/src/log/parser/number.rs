@@ -10,7 +10,7 @@ pub(super) fn parse_float(bytes: &[u8]) -> Option<f64> {
         Some(numpy) => split_once(numpy, b"(")?.1.strip_suffix(b")")?,
         None => text,
     };
-    if let Some(value) = short_decimal(text) {
+    if let Some(value) = plain_decimal(text) {
         return Some(value);
     }
     if matches!(text, b"nan" | b"inf" | b"-inf") {
@@ -23,32 +23,86 @@ pub(super) fn parse_float(bytes: &[u8]) -> Option<f64> {
     is_number.then(|| std::str::from_utf8(text).ok()?.parse().ok())?
 }
 
-/// Reads `127.5`, as nearly all numbers of a log are: up to 15 digits, with a point among or behind
-/// them. The digits and the power of ten are exact, so that their quotient is rounded once, as by the
-/// standard library.
-fn short_decimal(text: &[u8]) -> Option<f64> {
-    if text.len() > 16 {
+/// Reads `127.5`, as nearly all numbers of a log are: up to 19 digits, with a point among or behind
+/// them.
+fn plain_decimal(text: &[u8]) -> Option<f64> {
+    if text.len() > 20 {
         return None;
     }
-    let (mut digits, mut n_digits, mut n_decimals) = (0_u64, 0_usize, None);
-    for byte in text {
-        match byte {
-            b'0'..=b'9' => {
-                digits = digits * 10 + u64::from(byte - b'0');
-                n_digits += 1;
-                n_decimals = n_decimals.map(|n| n + 1);
-            }
-            b'.' if n_decimals.is_none() => n_decimals = Some(0),
-            _ => return None,
-        }
+    let n_whole = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (whole, rest) = text.split_at(n_whole);
+    let decimals = match rest {
+        [] => rest,
+        [b'.', decimals @ ..] => decimals,
+        _ => return None,
+    };
+    if !(1..=19 - decimals.len().min(19)).contains(&n_whole) {
+        return None;
     }
-    ((1..=15).contains(&n_digits) && text[0] != b'.')
-        .then(|| digits as f64 / POWERS_OF_TEN[n_decimals.unwrap_or(0)])
+    Some(quotient(add_digits(add_digits(0, whole)?, decimals)?, decimals.len()))
 }
 
-/// Exact, as all up to 10^22 are.
-const POWERS_OF_TEN: [f64; 16] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+/// `number` with more digits behind it; wraps around where there are more than 19 in all.
+fn add_digits(mut number: u64, digits: &[u8]) -> Option<u64> {
+    let (eights, rest) = digits.as_chunks();
+    for eight in eights {
+        number = number.wrapping_mul(100_000_000).wrapping_add(eight_digits(*eight)?);
+    }
+    for byte in rest {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.wrapping_mul(10).wrapping_add(digit.into());
+    }
+    Some(number)
+}
+
+/// The number that eight digits make: pairs of neighbours are put together, all at once, three times.
+fn eight_digits(digits: [u8; 8]) -> Option<u64> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_le_bytes(digits);
+    // The upper half of each byte is 3, also with 6 more: `0` is 0x30, and `9` with 6 more 0x3f.
+    let upper = (word | word.wrapping_add(0x06 * ONES)) & (0xf0 * ONES);
+    if upper != 0x30 * ONES || word & (0xf0 * ONES) != 0x30 * ONES {
+        return None;
+    }
+    let ones = word & (0x0f * ONES);
+    // The first digit is in the lowest byte: it counts ten times what the second does, and so on.
+    let tens = (ones * 10 + (ones >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let hundreds = (tens * 100 + (tens >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((hundreds * 10_000 + (hundreds >> 32)) & 0xffff_ffff)
+}
+
+/// Whole numbers up to here are exact in 64 bits of float.
+const EXACT_MAX: u64 = 1 << 53;
+
+/// `digits` over ten to the power of `n_decimals`, up to 19, rounded once, as the standard library
+/// rounds it.
+fn quotient(digits: u64, n_decimals: usize) -> f64 {
+    let divisor = POWERS_OF_TEN[n_decimals];
+    if n_decimals == 0 {
+        return digits as f64;
+    }
+    if digits <= EXACT_MAX {
+        // The divisor is exact, too: five to the power of 19 has 45 bits.
+        return digits as f64 / divisor as f64;
+    }
+    // A quotient of 62 bits or more, the last of which is set where something is left over.
+    let shift = digits.leading_zeros() + 63;
+    let (dividend, divisor) = (u128::from(digits) << shift, u128::from(divisor));
+    let quotient = (dividend / divisor) | u128::from(dividend % divisor != 0);
+    quotient as f64 / (1_u128 << shift) as f64
+}
+
+const POWERS_OF_TEN: [u64; 20] = {
+    let (mut powers, mut at) = ([1; 20], 1);
+    while at < powers.len() {
+        powers[at] = powers[at - 1] * 10;
+        at += 1;
+    }
+    powers
+};
 
 /// Reads a duration in seconds.
 ///
@@ -67,9 +121,7 @@ pub fn parse_duration(text: &[u8]) -> Option<f64> {
     if parts.next().is_some() {
         return None;
     }
-    let seconds = unsigned(hours, false)? * 3600.0
-        + unsigned(minutes, false)? * 60.0
-        + unsigned(seconds, true)?;
+    let seconds = whole(hours)? * 3600.0 + whole(minutes)? * 60.0 + unsigned(seconds)?;
     Some(days * 86_400.0 + sign * seconds)
 }
 
@@ -77,14 +129,23 @@ pub fn parse_duration(text: &[u8]) -> Option<f64> {
 fn parse_days(text: &[u8]) -> Option<f64> {
     let number = text.strip_suffix(b" days").or_else(|| text.strip_suffix(b" day"))?;
     let (sign, number) = number.strip_prefix(b"-").map_or((1.0, number), |rest| (-1.0, rest));
-    Some(sign * unsigned(number, false)?)
+    Some(sign * whole(number)?)
 }
 
-fn unsigned(bytes: &[u8], has_decimals: bool) -> Option<f64> {
-    if let Some(value) = short_decimal(bytes).filter(|_| has_decimals || !bytes.contains(&b'.')) {
+/// Reads digits alone.
+fn whole(bytes: &[u8]) -> Option<f64> {
+    if (1..=19).contains(&bytes.len()) {
+        return add_digits(0, bytes).map(|digits| digits as f64);
+    }
+    unsigned(bytes).filter(|_| !bytes.contains(&b'.'))
+}
+
+/// Reads digits, with a point among them or not.
+fn unsigned(bytes: &[u8]) -> Option<f64> {
+    if let Some(value) = plain_decimal(bytes) {
         return Some(value);
     }
-    let is_part = |b: &u8| b.is_ascii_digit() || (has_decimals && *b == b'.');
+    let is_part = |b: &u8| b.is_ascii_digit() || *b == b'.';
     bytes.iter().all(is_part).then(|| std::str::from_utf8(bytes).ok()?.parse().ok())?
 }
 
@@ -157,20 +218,36 @@ mod tests {
     }
 
     #[test]
-    fn short_numbers_are_what_the_standard_library_says() {
+    fn plain_numbers_are_what_the_standard_library_says() {
         let mut state = 1_u64;
-        for n in 0..200_000_u64 {
-            // Digits of a linear congruential generator, cut to 1 to 15, and a point anywhere.
+        for n in 0..400_000_u64 {
+            // Digits of a linear congruential generator, cut to 1 to 19, and a point anywhere.
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(n | 1);
-            let mut text = (state % 10_u64.pow(u32::try_from(n % 15).unwrap() + 1)).to_string();
+            let mut text = (state % 10_u64.pow(u32::try_from(n % 19).unwrap() + 1)).to_string();
             let at = usize::try_from(state >> 40).unwrap() % (text.len() + 2);
             if (1..=text.len()).contains(&at) {
                 text.insert(at, '.');
             }
-            assert_eq!(short_decimal(text.as_bytes()), text.parse().ok(), "{text}");
+            assert_eq!(plain_decimal(text.as_bytes()), text.parse().ok(), "{text}");
         }
-        for text in ["", ".", ".5", "1.2.3", "-1", "1e3", "1234567890123456"] {
-            assert_eq!(short_decimal(text.as_bytes()), None, "{text}");
+        // Halfway between two floats, just below and just above; the most; a point behind.
+        for text in [
+            "9007199254740993",
+            "9007199254740992.999",
+            "9007199254740993.001",
+            "900719925474099.25",
+            "4503599627370496.5",
+            "4503599627370497.5",
+            "4503599627370496.501",
+            "9999999999999999999",
+            "9.999999999999999999",
+            "9999999999999999999.",
+            "0.000000000000000001",
+        ] {
+            assert_eq!(plain_decimal(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+        for text in ["", ".", ".5", "1.2.3", "-1", "1e3", "12345678901234567890"] {
+            assert_eq!(plain_decimal(text.as_bytes()), None, "{text}");
         }
     }
 

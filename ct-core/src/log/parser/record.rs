@@ -112,20 +112,21 @@ fn status(text: &[u8]) -> Option<Message<'_>> {
         let number = number.and_then(|n| std::str::from_utf8(n).ok()?.parse().ok());
         return Some(Message::Interrupted(number));
     }
-    if let Some((_, rest)) = split_once(text, b"PUE coefficient of ") {
-        let pue = rest.split(|b| *b == b' ').next().and_then(parse_float)?;
-        return Some(Message::Pue(pue));
-    }
     match text {
-        b"Monitoring thread ended." => Some(Message::Ended),
-        b"Monitoring thread started." | b"Session ended by user." => Some(Message::Other),
-        _ => None,
+        b"Monitoring thread ended." => return Some(Message::Ended),
+        b"Monitoring thread started." | b"Session ended by user." => return Some(Message::Other),
+        _ => {}
     }
+    let (_, rest) = split_once(text, b"PUE coefficient of ")?;
+    rest.split(|b| *b == b' ').next().and_then(parse_float).map(Message::Pue)
 }
 
 fn number_of(bytes: &[u8]) -> Option<u64> {
-    let is_number = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit);
-    is_number.then(|| std::str::from_utf8(bytes).ok()?.parse().ok())?
+    let add = |number: u64, byte: &u8| {
+        let digit = byte.wrapping_sub(b'0');
+        number.checked_mul(10)?.checked_add(digit.into()).filter(|_| digit < 10)
+    };
+    bytes.iter().try_fold(0, add).filter(|_| !bytes.is_empty())
 }
 
 #[cfg(test)]

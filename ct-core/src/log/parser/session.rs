@@ -105,11 +105,11 @@ pub(super) fn common_factor(sessions: &[Session<'_>]) -> Option<f64> {
 impl Session<'_> {
     /// How many times a component's logged power its whole power is.
     pub fn devices_factor(&self, power: &Power<'_>) -> f64 {
-        let devices = self.devices.iter().find(|d| d.component == power.component);
-        match devices {
-            Some(devices) if power.is_scalar && self.writer == Writer::Python => devices.count(),
-            _ => 1.0,
+        if !power.is_scalar || self.writer != Writer::Python {
+            return 1.0;
         }
+        let devices = self.devices.iter().find(|d| d.component == power.component);
+        devices.map_or(1.0, Devices::count)
     }
 
     /// Energy of the epochs in kWh, PUE included, reckoned from their power and duration.

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::line::{Line, Stamp, split_prefix, standard_lines};
+use super::line::{Line, Prefixes, Stamp, standard_lines};
 use super::number::{parse_array, parse_duration, parse_float, parse_sample_means};
 use super::record::{Message, parse_message};
-use super::session::{Epoch, Power, Session, StandardLog};
+use super::session::{Epoch, Power, Session, StandardLog, Writer};
 use super::{Skipped, excerpt};
 
 /// Reads a standard log, `…_carbontracker.log`.
@@ -25,8 +25,9 @@ fn read(bytes: &[u8], keeps_epochs: bool) -> StandardLog<'_> {
     let mut reader =
         Reader { bytes, keeps_epochs, log, started: None, last: None, array: None, spare };
     let mut garbage: Option<Skipped> = None;
+    let mut prefixes = Prefixes::default();
     for line in standard_lines(bytes) {
-        match split_prefix(line.text) {
+        match prefixes.split(line.text) {
             Some((stamp, message)) => reader.take_record(line, stamp, message),
             None => {
                 if !reader.continue_array(line) && reader.log.sessions.is_empty() {
@@ -72,38 +73,69 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn take_record(&mut self, line: Line<'a>, stamp: Stamp<'a>, text: &'a [u8]) {
         self.close_array();
-        let message = parse_message(text);
-        if let Some(Message::Version(version, writer)) = message {
-            self.end_session();
-            let (start, end) = (stamp.as_str(), stamp.as_str());
-            let version = Some(version);
-            self.log.sessions.push(Session { version, writer, start, end, ..Session::default() });
-            self.started = None;
-            return;
+        match parse_message(text) {
+            Some(Message::Version(version, writer)) => {
+                self.end_session();
+                self.started = None;
+                self.push_session(stamp, Some(version), writer);
+            }
+            Some(message) => {
+                if self.log.sessions.is_empty() {
+                    self.push_session(stamp, None, Writer::default());
+                }
+                self.last = Some(stamp);
+                self.take_message(line, stamp, message);
+            }
+            None if self.log.sessions.is_empty() => {}
+            None => self.last = Some(stamp),
         }
-        if self.log.sessions.is_empty() && message.is_some() {
-            self.log.sessions.push(Session { start: stamp.as_str(), ..Session::default() });
+    }
+
+    fn push_session(&mut self, stamp: Stamp<'a>, version: Option<Cow<'a, str>>, writer: Writer) {
+        let (start, end) = (stamp.as_str(), stamp.as_str());
+        if self.log.sessions.is_empty() {
+            // As a rule it stays the only one.
+            self.log.sessions.reserve_exact(1);
         }
-        let Some(session) = self.log.sessions.last_mut() else { return };
-        self.last = Some(stamp);
+        self.log.sessions.push(Session { version, writer, start, end, ..Session::default() });
+    }
+
+    fn take_message(&mut self, line: Line<'a>, stamp: Stamp<'a>, message: Message<'a>) {
         match message {
-            Some(Message::Pue(pue)) => session.pue = Some(pue),
-            Some(Message::Components(devices)) => session.devices = devices,
-            Some(Message::Interrupted(of)) => {
+            Message::Epoch(number) => self.push_epoch(number, None),
+            Message::Duration(value) => self.take_duration(line, value),
+            Message::Power(component, value) => self.take_power(line, component, value),
+            Message::EpochStarted(number) => self.started = Some((number, stamp)),
+            Message::EpochEnded(number) => {
+                let started = self.started.take().filter(|(n, _)| *n == number);
+                let millis = started.and_then(|(_, start)| millis_between(start, stamp));
+                self.push_epoch(number, millis.map(|ms| ms as f64 / 1000.0));
+            }
+            Message::Samples(component, value) => self.take_samples(line, component, value),
+            message => self.take_fact(message),
+        }
+    }
+
+    /// Takes what a record says of the session.
+    fn take_fact(&mut self, message: Message<'a>) {
+        let Some(session) = self.log.sessions.last_mut() else { return };
+        match message {
+            Message::Pue(pue) => session.pue = Some(pue),
+            Message::Components(devices) => session.devices = devices,
+            Message::Interrupted(of) => {
                 session.is_early_stop = true;
                 session.interrupted_of = of;
             }
-            Some(Message::Intensities(list, place)) => {
+            Message::Intensities(list, place) => {
                 session.intensities = list;
                 session.location = Some(place);
             }
-            Some(Message::MeanIntensity(mean, place)) => {
+            Message::MeanIntensity(mean, place) => {
                 session.mean_intensity = mean;
                 session.location = place.or(session.location.take());
             }
-            Some(Message::Ended) => session.is_ended = true,
-            Some(message) => self.take_epoch(line, stamp, message),
-            None => {}
+            Message::Ended => session.is_ended = true,
+            _ => {}
         }
     }
 
@@ -118,33 +150,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take_epoch(&mut self, line: Line<'a>, stamp: Stamp<'a>, message: Message<'a>) {
-        match message {
-            Message::Epoch(number) => self.push_epoch(number, None),
-            Message::EpochStarted(number) => self.started = Some((number, stamp)),
-            Message::EpochEnded(number) => {
-                let started = self.started.take().filter(|(n, _)| *n == number);
-                let millis = started.and_then(|(_, start)| millis_between(start, stamp));
-                self.push_epoch(number, millis.map(|ms| ms as f64 / 1000.0));
-            }
-            Message::Duration(value) => {
-                let duration = parse_duration(value).filter(|_| line.is_whole);
-                match (self.last_epoch(), duration) {
-                    (Some(epoch), Some(duration)) => epoch.duration_s = Some(duration),
-                    _ => self.skip_value(line, "duration", value, "H:MM:SS after an epoch"),
-                }
-            }
-            Message::Power(component, value) => self.take_power(line, component, value),
-            Message::Samples(component, value) => {
-                let list = value.trim_ascii();
-                let watts = parse_sample_means(list.strip_suffix(b".").unwrap_or(list));
-                if watts.is_none() {
-                    self.skip_value(line, "power", value, "a list of samples");
-                }
-                self.push_power(line, component, watts, false);
-            }
-            _ => {}
+    fn take_duration(&mut self, line: Line<'a>, value: &[u8]) {
+        let duration = parse_duration(value).filter(|_| line.is_whole);
+        match (self.last_epoch(), duration) {
+            (Some(epoch), Some(duration)) => epoch.duration_s = Some(duration),
+            _ => self.skip_value(line, "duration", value, "H:MM:SS after an epoch"),
         }
+    }
+
+    fn take_samples(&mut self, line: Line<'a>, component: &'a [u8], value: &[u8]) {
+        let list = value.trim_ascii();
+        let watts = parse_sample_means(list.strip_suffix(b".").unwrap_or(list));
+        if watts.is_none() {
+            self.skip_value(line, "power", value, "a list of samples");
+        }
+        self.push_power(line, component, watts, false);
     }
 
     fn take_power(&mut self, line: Line<'a>, component: &'a [u8], value: &'a [u8]) {
@@ -235,6 +255,12 @@ impl<'a> Reader<'a> {
 
     /// Ends an open array, at its bracket or where another record cuts it off.
     fn close_array(&mut self) {
+        if self.array.is_some() {
+            self.end_array();
+        }
+    }
+
+    fn end_array(&mut self) {
         let Some((number, range)) = self.array.take() else { return };
         let text = self.bytes.get(range.clone()).unwrap_or_default();
         let watts = parse_array(text);
