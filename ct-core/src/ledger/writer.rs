@@ -5,6 +5,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -69,9 +70,10 @@ pub fn append(dir: &Path, node: &str, end: DateTime<Utc>, line: &str) -> io::Res
     file.sync_data()
 }
 
-/// Whether the file of a month and node has a line of a run of a job.
+/// Whether some file of a node has a line of a run of a job, from the month of one instant to that of
+/// another.
 ///
-/// The whole file is read: this is for the rare line of which nothing else says whether it is new.
+/// The whole files are read: this is for the rare line of which nothing else says whether it is new.
 ///
 /// # Errors
 ///
@@ -79,11 +81,40 @@ pub fn append(dir: &Path, node: &str, end: DateTime<Utc>, line: &str) -> io::Res
 pub fn has_run(
     dir: &Path,
     node: &str,
-    end: DateTime<Utc>,
+    span: &RangeInclusive<DateTime<Utc>>,
     job_id: u32,
     restart: u32,
 ) -> io::Result<bool> {
-    let file = match fs::File::open(file_path(dir, node, end)) {
+    let name = format!("{node}.jsonl");
+    for month in months(dir, span)? {
+        if file_has_run(&month.join(&name), job_id, restart)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The months of a span that there are.
+fn months(dir: &Path, span: &RangeInclusive<DateTime<Utc>>) -> io::Result<Vec<PathBuf>> {
+    let month = |at: &DateTime<Utc>| at.format("%Y-%m").to_string();
+    // Their names are in the order of their time.
+    let wanted = month(span.start())..=month(span.end());
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| wanted.contains(&name.to_owned())) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn file_has_run(path: &Path, job_id: u32, restart: u32) -> io::Result<bool> {
+    let file = match fs::File::open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         file => BufReader::new(file?),
     };
@@ -148,10 +179,11 @@ mod tests {
         append(&line(1, 0, "as told again"));
         append(&line(1, 1, ""));
         append(&line(2, 0, ""));
-        let has = |job_id, restart| has_run(dir.path(), "n1", end, job_id, restart).unwrap();
+        let span = end..=end;
+        let has = |job_id, restart| has_run(dir.path(), "n1", &span, job_id, restart).unwrap();
         assert!(has(1, 0) && has(1, 1) && has(2, 0));
         assert!(!has(1, 2) && !has(3, 0));
-        assert!(!has_run(dir.path(), "n2", end, 1, 0).unwrap(), "of another node");
+        assert!(!has_run(dir.path(), "n2", &span, 1, 0).unwrap(), "of another node");
         let path = dir.path().join("2026-11/n1.jsonl");
         let whole = line(1, 0, "as told at first") + &line(1, 1, "") + &line(2, 0, "");
         assert_eq!(fs::read_to_string(&path).unwrap(), whole);
@@ -168,5 +200,25 @@ mod tests {
             };
             assert_eq!(fs::read_to_string(&path).unwrap(), expected, "{cut} bytes cut off");
         }
+    }
+
+    #[test]
+    fn a_run_is_found_in_every_month_in_which_it_may_have_been_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let line = "{\"kind\":\"job\",\"job_id\":7,\"restart\":0,\"start\":\"\",\"end\":\"\"}\n";
+        append(dir.path(), "n1", at("2026-12-01T00:00:20Z"), line).unwrap();
+        fs::create_dir(dir.path().join("live")).unwrap();
+        let has = |from: &str, until: &str| {
+            has_run(dir.path(), "n1", &(at(from)..=at(until)), 7, 0).unwrap()
+        };
+        // Told of in December with an end in November, it was found gone and closed in December.
+        assert!(has("2026-11-30T23:59:50Z", "2026-12-01T00:01:00Z"));
+        assert!(has("2026-12-01T00:00:00Z", "2027-02-01T00:00:00Z"));
+        assert!(!has("2026-10-01T00:00:00Z", "2026-11-30T23:59:59Z"));
+        assert!(!has("2027-01-01T00:00:00Z", "2027-02-01T00:00:00Z"));
+        let none = dir.path().join("none");
+        let span = at("2026-11-01T00:00:00Z")..=at("2026-12-01T00:00:00Z");
+        assert!(!has_run(&none, "n1", &span, 7, 0).unwrap());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
@@ -22,8 +23,15 @@ pub(super) struct Entry {
     pub(super) month_of: DateTime<Utc>,
     /// Removed once the line is in the ledger; until then a restart would write it again.
     pub(super) state_file: PathBuf,
-    /// A run of a job: with a line of it in the ledger already, this one is not written.
-    pub(super) unless_run: Option<(u32, u32)>,
+    /// With a line of this run in the ledger already, this one is not written.
+    pub(super) unless_run: Option<Run>,
+}
+
+/// A run of a job, and when another line of it may have been closed.
+pub(super) struct Run {
+    pub(super) job_id: u32,
+    pub(super) restart: u32,
+    pub(super) closed_within: RangeInclusive<DateTime<Utc>>,
 }
 
 enum Command {
@@ -75,8 +83,8 @@ fn remove(path: &Path) -> bool {
 }
 
 fn enter(dir: &Path, node: &str, entry: &Entry) -> io::Result<()> {
-    if let Some((job_id, restart)) = entry.unless_run
-        && has_run(dir, node, entry.month_of, job_id, restart)?
+    if let Some(run) = &entry.unless_run
+        && has_run(dir, node, &run.closed_within, run.job_id, run.restart)?
     {
         return Ok(());
     }

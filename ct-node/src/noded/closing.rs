@@ -1,17 +1,18 @@
 //! From a job's end to its record: how it ended is asked, then the record is written.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use ct_core::job::Job;
 use ct_core::record::{EndReason, NodeRecord};
 use ct_core::slurm::expand_hostlist;
 use ct_core::source::cgroup;
 
-use super::book::{Book, Entry};
+use super::book::{Book, Entry, Run};
 use super::slurmctld::{Asker, Fate, Question, Told};
 use super::state::StateDir;
 use crate::log_files::LogFiles;
@@ -229,7 +230,11 @@ impl Closing {
                 logs.finish(key.0, line.clone());
                 let state_file = state.ended_file(&ended.job);
                 // Another life of ours may have closed that run before its hook's word came.
-                let unless_run = ended.is_end_only.then_some(key);
+                let unless_run = ended.is_end_only.then(|| Run {
+                    job_id: key.0,
+                    restart: key.1,
+                    closed_within: closed_within(record.start, record.end),
+                });
                 self.book.enter(Entry { line, month_of: record.end, state_file, unless_run });
                 log::info!(
                     "job {}: {} after {} s, {} J",
@@ -327,6 +332,12 @@ fn not_told(end: Option<DateTime<Utc>>) -> String {
     let end = end.map(|end| end.to_rfc3339_opts(SecondsFormat::Secs, true));
     let by_slurm = end.map(|end| format!(", by Slurm at {end}")).unwrap_or_default();
     format!("its end was not told{by_slurm}: it was charged until it was found gone")
+}
+
+/// When an earlier life may have closed a run: as early as it began, or was last seen by a clock that
+/// was off by a day; as late as now, when it was found gone.
+fn closed_within(start: DateTime<Utc>, end: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
+    start - TimeDelta::days(1)..=end.max(Utc::now()) + TimeDelta::days(1)
 }
 
 /// Whether the run that slurmctld tells of was on this node, as far as it says.
