@@ -6,13 +6,13 @@
 //! All of it on a thread, as the ledger may lie on a file system that hangs. Between two readings
 //! the others' energy is carried on with their last power.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+mod files;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use ct_core::energy::{ByComponent, Component};
@@ -22,15 +22,12 @@ use ct_core::record::EndReason;
 use ct_core::sample::Moment;
 use ct_core::units::{Joules, Microjoules};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::state::replace;
 use crate::station::Station;
+use files::Command;
 
 /// How long an event waits for the other nodes' files.
 const PATIENCE: Duration = Duration::from_millis(150);
-/// How long a node's file outlives its job.
-const KEPT_FOR: Duration = Duration::from_secs(120);
 /// Time that each node of a job adds to the interval of its writes.
 const SPREAD_PER_NODE: Duration = Duration::from_millis(50);
 
@@ -113,27 +110,6 @@ impl History {
     }
 }
 
-enum Command {
-    Write {
-        path: PathBuf,
-        text: String,
-    },
-    Remove {
-        path: PathBuf,
-    },
-    /// Removes what an earlier life of this node's has left of jobs that do not run.
-    Sweep {
-        dir: PathBuf,
-        node: String,
-        running: BTreeSet<u32>,
-    },
-    Read {
-        dir: PathBuf,
-        nodes: Vec<String>,
-        reply: SyncSender<HashMap<String, LiveNode>>,
-    },
-}
-
 /// What was last published of a job.
 struct Published {
     at: Moment,
@@ -164,7 +140,7 @@ impl Live {
         thread::Builder::new()
             .name("live".to_owned())
             .stack_size(256 * 1024)
-            .spawn(move || work(&inbox))?;
+            .spawn(move || files::work(&inbox))?;
         let mut eyes = Eyes { dir: dir.clone(), commands: commands.clone(), seen: HashMap::new() };
         station.look_at_other_nodes_with(Box::new(move |job, nodes, at| eyes.look(job, nodes, at)));
         let node = station.node().to_owned();
@@ -174,6 +150,8 @@ impl Live {
 
     /// Publishes this node's part of every job that has other nodes.
     pub(super) fn publish(&mut self, station: &Station) {
+        // A job that was sent back goes on in the files of its run before.
+        self.publish_ends(station);
         for job in station.jobs().values() {
             if job.facts.n_nodes.unwrap_or(1) > 1 {
                 self.publish_job(job);
@@ -183,6 +161,15 @@ impl Live {
                 self.publish_record(job, station.context());
             }
         }
+        if std::mem::take(&mut self.is_new) {
+            let (dir, node) = (self.dir.clone(), self.node.clone());
+            let running = station.jobs().keys().copied().collect();
+            let _ = self.commands.send(Command::Sweep { dir, node, running });
+        }
+    }
+
+    /// Publishes the end of each run that is over, and has its files removed.
+    fn publish_ends(&mut self, station: &Station) {
         let is_running = |(id, restart): &(u32, u32)| {
             station.jobs().get(id).is_some_and(|job| job.restart == *restart)
         };
@@ -196,11 +183,6 @@ impl Live {
         for key in over {
             self.records.remove(&key);
             let _ = self.commands.send(Command::Remove { path: self.record_path(key.0) });
-        }
-        if std::mem::take(&mut self.is_new) {
-            let (dir, node) = (self.dir.clone(), self.node.clone());
-            let running = station.jobs().keys().copied().collect();
-            let _ = self.commands.send(Command::Sweep { dir, node, running });
         }
     }
 
@@ -322,90 +304,10 @@ impl Eyes {
     }
 }
 
-fn work(inbox: &Receiver<Command>) {
-    let mut has_failed = false;
-    let mut to_remove: Vec<(Instant, PathBuf)> = Vec::new();
-    loop {
-        let pause = if to_remove.is_empty() { Duration::from_secs(3600) } else { KEPT_FOR / 4 };
-        match inbox.recv_timeout(pause) {
-            Ok(Command::Write { path, text }) => {
-                let parent = path.parent().map_or(Ok(()), fs::create_dir_all);
-                let written = parent.and_then(|()| replace(&path, text.as_bytes()));
-                if let Err(e) = &written
-                    && !has_failed
-                {
-                    log::warn!(
-                        "cannot write {}: {e}; jobs over several nodes show this node only in the ledger",
-                        path.display()
-                    );
-                }
-                has_failed = written.is_err();
-            }
-            Ok(Command::Read { dir, nodes, reply }) => {
-                // Nobody waits for an answer that comes late.
-                let _ = reply.try_send(read(&dir, &nodes));
-            }
-            Ok(Command::Remove { path }) => to_remove.push((Instant::now(), path)),
-            Ok(Command::Sweep { dir, node, running }) => {
-                let left = left_behind(&dir, &node, &running);
-                to_remove.extend(left.into_iter().map(|path| (Instant::now(), path)));
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-        to_remove.retain(|(since, path)| since.elapsed() < KEPT_FOR || !remove(path));
-    }
-}
-
-/// Whether the file is gone; where the ledger cannot be written it is tried again.
-fn remove(path: &Path) -> bool {
-    let is_gone = |result: io::Result<()>| {
-        result.map_or_else(|e| e.kind() == io::ErrorKind::NotFound, |()| true)
-    };
-    let is_removed = is_gone(fs::remove_file(path));
-    // The last node of the job removes the directory; before that it is not empty.
-    let _ = path.parent().map(fs::remove_dir);
-    is_removed
-}
-
-/// Files of this node's below `live`, of jobs that do not run on it.
-fn left_behind(dir: &Path, node: &str, running: &BTreeSet<u32>) -> Vec<PathBuf> {
-    let mut left = Vec::new();
-    for job in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let id = job.file_name().to_str().and_then(|name| name.parse().ok());
-        if id.is_none_or(|id| running.contains(&id)) {
-            continue;
-        }
-        let (own, record) = (job.path().join(format!("{node}.json")), job.path().join(LIVE_RECORD));
-        let is_empty = fs::read_dir(job.path()).is_ok_and(|mut files| files.next().is_none());
-        if own.exists() || is_empty {
-            left.push(own.clone());
-        }
-        let unfinished = [own.with_extension("tmp"), record.with_extension("tmp")];
-        left.extend(unfinished.into_iter().filter(|path| path.exists()));
-        if is_record_of(&record, node) {
-            left.push(record);
-        }
-    }
-    left
-}
-
-fn is_record_of(path: &Path, node: &str) -> bool {
-    let record = fs::read(path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-    record.is_some_and(|record| record["node"] == node)
-}
-
-fn read(dir: &Path, nodes: &[String]) -> HashMap<String, LiveNode> {
-    let read = |name: &String| {
-        let text = fs::read_to_string(dir.join(format!("{name}.json"))).ok()?;
-        Some((name.clone(), serde_json::from_str(&text).ok()?))
-    };
-    nodes.iter().filter_map(read).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::noded::state::replace;
 
     fn at(seconds: i64) -> DateTime<Utc> {
         let start: DateTime<Utc> = "2026-11-23T10:00:00Z".parse().unwrap();
@@ -442,38 +344,11 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_life_left_of_jobs_that_are_over_is_found_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        for name in ["1", "2", "3", "4", "aside"] {
-            fs::create_dir(path(name)).unwrap();
-        }
-        for (name, text) in [
-            ("1/n1.json", "{}"),
-            ("1/n2.json", "{}"),
-            ("1/n1.tmp", "{"),
-            ("1/.record.json", r#"{"node":"n1"}"#),
-            ("2/n1.json", "{}"),
-            ("3/.record.json", r#"{"node":"n2"}"#),
-            ("aside/n1.json", "{}"),
-        ] {
-            fs::write(path(name), text).unwrap();
-        }
-        // Job 2 runs; job 4 has an empty directory.
-        let mut left = left_behind(dir.path(), "n1", &BTreeSet::from([2]));
-        left.sort();
-        let expected = ["1/.record.json", "1/n1.json", "1/n1.tmp", "4/n1.json"];
-        assert_eq!(left, expected.map(path));
-        assert!(left.iter().all(|path| remove(path)));
-        assert!(path("1/n2.json").exists() && !path("4").exists());
-    }
-
-    #[test]
     fn files_of_nodes_that_are_not_there_are_missed() {
         let dir = tempfile::tempdir().unwrap();
         let text = serde_json::to_string(&node(1, 2, 3.0)).unwrap();
         replace(&dir.path().join("n1.json"), text.as_bytes()).unwrap();
-        let seen = read(dir.path(), &["n1".to_owned(), "n2".to_owned()]);
+        let seen = files::read(dir.path(), &["n1".to_owned(), "n2".to_owned()]);
         assert_eq!(seen.len(), 1);
         assert_eq!(seen["n1"], node(1, 2, 3.0));
     }
