@@ -20,9 +20,12 @@ use super::Station;
 /// CPU time by which the jobs may seem to be ahead of the node: some ticks on each of many CPUs.
 const DEBT: Duration = Duration::from_secs(1);
 
-/// Time between two looks at the CPUs that a job may use, once they are known: a job is resized
-/// seldom, and to look costs as much as the rest of its sample.
+/// Time between two looks at the CPUs that a job may use, once they are those it was allocated: a job
+/// is resized seldom, and to look costs as much as the rest of its sample.
 const LOOK_AT_CPUSET: Duration = Duration::from_secs(10);
+/// How long they are looked at each time where they are others: slurmstepd makes the control group
+/// first, with the CPUs of the one around it (v2), and where cores are not constrained they stay so.
+const SETTLES_WITHIN: Duration = Duration::from_secs(30);
 
 /// CPU time that was no job's.
 ///
@@ -69,22 +72,33 @@ pub(super) struct Activities {
 /// What is kept of a job's cgroup from one sample to the next.
 #[derive(Debug, Default)]
 struct Kept {
-    /// The CPUs it may use, and when that was looked at.
+    /// The CPUs it may use, since when there are any, and when that was looked at.
     cpuset: Option<CpuSet>,
+    found_at: Option<Instant>,
     looked_at: Option<Instant>,
     time: CpuTimeFile,
 }
 
 impl Kept {
     /// Slurm makes the cpuset with the first step, and changes it when a job is resized.
-    fn look_at_cpuset(&mut self, job: &Job, cgroupfs: &Path) {
-        let is_due = self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_AT_CPUSET);
-        if self.cpuset.is_some() && !is_due {
+    fn look_at_cpuset(&mut self, job: &Job, node: &Activities, cgroupfs: &Path) {
+        if !self.is_due(job, node) {
             return;
         }
         let now = job.cgroup.as_ref().and_then(|c| cgroup::read_cpuset(c, cgroupfs));
         self.looked_at = Some(Instant::now());
         self.cpuset = now.or(self.cpuset.take());
+        if self.cpuset.is_some() {
+            self.found_at.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn is_due(&self, job: &Job, node: &Activities) -> bool {
+        let is_older = |at: Option<Instant>, age| at.is_none_or(|at| at.elapsed() >= age);
+        let Some(set) = &self.cpuset else { return true };
+        let may_change =
+            !node.is_as_many(set, job.facts.alloc_cpus) && !is_older(self.found_at, SETTLES_WITHIN);
+        may_change || is_older(self.looked_at, LOOK_AT_CPUSET)
     }
 }
 
@@ -176,6 +190,12 @@ impl Activities {
     fn is_allocation(&self, set: &CpuSet, alloc_cpus: Option<u32>, n_cpus: u32) -> bool {
         let given = |n: u32| n >= n_cpus || n.saturating_mul(self.n_threads) >= n_cpus;
         set.len() < n_cpus as usize || alloc_cpus.is_none_or(given)
+    }
+
+    /// Whether a set has as many CPUs as the job was given, counted as CPUs or as cores.
+    fn is_as_many(&self, set: &CpuSet, alloc_cpus: Option<u32>) -> bool {
+        let given = |n: u32| n as usize..=n.saturating_mul(self.n_threads) as usize;
+        alloc_cpus.is_some_and(|n| given(n).contains(&set.len()))
     }
 
     /// Spreads a job's share and time over the packages.
@@ -295,7 +315,7 @@ fn read_job(
     cgroupfs: &Path,
     n_cpus: u32,
 ) -> Activity {
-    kept.look_at_cpuset(job, cgroupfs);
+    kept.look_at_cpuset(job, node, cgroupfs);
     let cpuset = &kept.cpuset;
     let is_own = |set: &&CpuSet| node.is_allocation(set, job.facts.alloc_cpus, n_cpus);
     let own = cpuset.as_ref().filter(is_own).cloned();

@@ -106,6 +106,27 @@ impl Machine {
 }
 
 #[test]
+fn cpus_that_slurmstepd_has_not_bound_yet_are_looked_at_again_at_the_next_sample() {
+    let mut machine = Machine::new(Some(10.0));
+    machine.job(1, 2, None, false);
+    machine.station.job_mut(1).unwrap().cgroup = Some(CgroupPaths::V2("job_1".into()));
+    // A control group that is just made has the CPUs of the one around it: all four.
+    machine.write("job_1/cpuset.cpus.effective", "0-3");
+    machine.interval(1, [10, 10, 0]);
+    // By its two CPUs of four it has half of the idle energy; idle is all there is.
+    assert_eq!(machine.cpu_j(1), 10.0);
+    machine.write("job_1/cpuset.cpus.effective", "0-1");
+    machine.interval(1, [10, 0, 0]);
+    // From the next sample on it is bound to package 0, whose 10 J are all its own.
+    assert_eq!(machine.cpu_j(1), 20.0);
+    assert_eq!(machine.station.jobs()[&1].cpuset_share, Some(0.5));
+    // What it was allocated it is believed to keep for a while: no look at each sample.
+    machine.write("job_1/cpuset.cpus.effective", "0");
+    machine.interval(1, [10, 10, 0]);
+    assert_eq!(machine.station.jobs()[&1].cpuset_share, Some(0.5));
+}
+
+#[test]
 fn a_job_bound_to_one_package_pays_for_that_one_only() {
     let mut machine = Machine::new(Some(10.0));
     machine.job(1, 2, Some("0-1"), true);
