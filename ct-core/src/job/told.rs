@@ -43,10 +43,15 @@ impl Job {
         (self.last, self.charged_from) = (now, Some(now));
     }
 
+    /// Whether it was over before anything could be charged to it, where it ended then.
+    pub fn was_over_at(&self, end: Moment) -> bool {
+        self.charged_from.is_some_and(|from| end.since_boot <= from.since_boot)
+    }
+
     /// Its end was told late. Where it was over before anything could be charged to it, it ended when
     /// it did; else it ends with its last interval, whose energy it has.
     pub fn ended_at(&mut self, told: Moment) {
-        if self.charged_from.is_some_and(|from| told.since_boot <= from.since_boot) {
+        if self.was_over_at(told) {
             self.last = if told.since_boot < self.start.since_boot { self.start } else { told };
             self.is_unmeasured = true;
         }

@@ -32,10 +32,13 @@ impl Station {
             }
             return;
         }
+        let late = told_late(&end.job, now());
+        if late.is_some_and(|told| job.was_over_at(told)) {
+            // What is drawn until the coming sample is not of a job that was over before.
+            self.gone.insert(job_id);
+        }
         self.job_end(job_id, end.wait_status, true);
-        if let Some(told) = told_late(&end.job, now())
-            && let Some(ended) = self.ended.last_mut()
-        {
+        if let Some((told, ended)) = late.zip(self.ended.last_mut()) {
             ended.job.ended_at(told);
         }
     }

@@ -83,3 +83,44 @@ fn a_run_comes_after_the_one_that_ended_here_whatever_the_prolog_counts() {
     let is_in_question: Vec<bool> = bench.station.ended().iter().map(|e| e.is_end_only).collect();
     assert_eq!(is_in_question, [false, false, true]);
 }
+
+#[test]
+fn what_is_drawn_between_a_late_start_and_a_late_end_is_nobodys_and_the_books_balance() {
+    let mut bench = Bench::new();
+    bench.station.job_start(facts(2, 2));
+    bench.draw(100);
+    // While nobody listened a job with the other half of the CPUs came and went.
+    bench.station.job_start(told(1, 30));
+    bench.draw(40);
+    bench.station.job_ended(end(told(1, 10)));
+    let ended = &bench.station.ended()[0].job;
+    assert_eq!((ended.energy.total().cpu.as_u64(), ended.coverage()), (0, 0.0));
+    // The neighbour has half of 100 J, which it held alone, and half of 40 J: the half that the late
+    // job would have had of those is unallocated.
+    assert_eq!(bench.joules(2), 70);
+    bench.station.close_line();
+    let line = bench.station.lines_mut().pop().unwrap();
+    let joules = |energy: ct_core::units::Microjoules| energy.as_u64() / 1_000_000;
+    assert_eq!((joules(line.jobs_j.cpu), joules(line.meter_j.cpu)), (70, 140));
+    assert_eq!(line.jobs_j + line.system_j + line.unallocated_j, line.meter_j);
+    assert_eq!(joules(line.unallocated_j.cpu), 70);
+    assert!(line.warnings.iter().any(|w| w.contains("20.000 J")), "{:?}", line.warnings);
+}
+
+#[test]
+fn a_sample_between_a_late_start_and_a_late_end_is_in_the_record_and_in_the_nodes_line() {
+    let mut bench = Bench::new();
+    bench.station.job_start(told(1, 30));
+    bench.draw(40);
+    // Another request comes between the two.
+    bench.station.sample();
+    bench.draw(60);
+    bench.station.job_ended(end(told(1, 10)));
+    let ended = &bench.station.ended()[0].job;
+    // Half of 40 J by its CPUs; of the 60 J nothing.
+    let energy = ended.energy.total().cpu.as_u64();
+    assert_eq!((energy, ended.coverage()), (20_000_000, 0.0));
+    let line = bench.station.lines_mut().pop().unwrap();
+    assert_eq!(line.jobs.iter().map(|job| job.2.as_u64()).sum::<u64>(), energy);
+    assert_eq!(line.jobs_j + line.system_j + line.unallocated_j, line.meter_j);
+}
