@@ -88,7 +88,7 @@ impl Server {
 
     /// Whether one of Slurm's hooks is still to be heard.
     pub fn has_hooks(&self) -> bool {
-        self.clients.iter().any(|client| client.peer().uid == 0)
+        self.clients.iter().any(Client::is_hook)
     }
 
     /// Waits up to `timeout` for a connection, a message, or one of `others` to become readable;

@@ -13,8 +13,11 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use super::Answer;
 use crate::dispatch::Peer;
 
-/// After this time without a line a user's connection is closed: places are few.
+/// After this time without a line a connection is closed: places are few.
 const QUIET_FOR: Duration = Duration::from_secs(30);
+/// How long after its connection or its last line one of root's may be a hook that has more to say: a
+/// hook has half a second altogether.
+const HOOK_SPEAKS_WITHIN: Duration = Duration::from_secs(2);
 /// Bytes of replies a peer may leave unread.
 const MAX_UNREAD: usize = 4 * MAX_MESSAGE;
 
@@ -62,6 +65,13 @@ impl Client {
         !self.is_closed && self.inbox.has_line()
     }
 
+    /// Whether it may be one of Slurm's hooks that is still to be heard; one of root's that says
+    /// nothing is none.
+    pub(super) fn is_hook(&self) -> bool {
+        let may_speak = || self.last_line.elapsed() < HOOK_SPEAKS_WITHIN;
+        self.peer.uid == 0 && !self.is_closed && (self.has_line() || may_speak())
+    }
+
     /// Reads what is there, unless enough waits already.
     pub(super) fn receive(&mut self) {
         // All of it: a long line must not be overtaken by a short one that was told after it.
@@ -90,8 +100,7 @@ impl Client {
                 self.last_line = Instant::now();
             }
             _ => {
-                let is_quiet = self.peer.uid != 0 && self.last_line.elapsed() > QUIET_FOR;
-                self.is_closed |= self.is_at_end || is_quiet;
+                self.is_closed |= self.is_at_end || self.last_line.elapsed() > QUIET_FOR;
             }
         }
         self.send();
@@ -148,5 +157,46 @@ impl Drop for Client {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of a user's, that connected or spoke last so long ago.
+    fn client(uid: u32, quiet_for: Duration) -> (UnixStream, Client) {
+        let (peer, own) = UnixStream::pair().unwrap();
+        let mut client = Client::new(own).unwrap();
+        client.peer.uid = uid;
+        client.last_line -= quiet_for;
+        (peer, client)
+    }
+
+    #[test]
+    fn one_of_roots_that_says_nothing_is_no_hook_for_long_and_is_closed_at_last() {
+        let mut no_answer = |_: Peer, _: &[u8], _: Vec<OwnedFd>| String::new();
+        let (_peer, mut fresh) = client(0, Duration::ZERO);
+        assert!(fresh.is_hook());
+        fresh.answer_one(&mut no_answer);
+        assert!(!fresh.is_closed());
+        let (mut peer, mut quiet) = client(0, 2 * HOOK_SPEAKS_WITHIN);
+        assert!(!quiet.is_hook());
+        quiet.answer_one(&mut no_answer);
+        assert!(!quiet.is_closed());
+        // Half a line is nothing, and a whole one is to be heard however late it came.
+        peer.write_all(b"{").unwrap();
+        quiet.receive();
+        assert!(!quiet.is_hook());
+        peer.write_all(b"}\n").unwrap();
+        quiet.receive();
+        assert!(quiet.is_hook());
+        for uid in [0, 1000] {
+            let (_peer, mut silent) = client(uid, 2 * QUIET_FOR);
+            silent.answer_one(&mut no_answer);
+            assert!(silent.is_closed(), "uid {uid}");
+        }
+        let (_peer, of_user) = client(1000, Duration::ZERO);
+        assert!(!of_user.is_hook());
     }
 }
