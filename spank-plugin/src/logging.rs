@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Request,
     /// Log files that cannot be opened.
     Logs,
+    /// A job's end that cannot be kept for a ct-noded to come.
+    Untold,
 }
 
 static SAID: AtomicU32 = AtomicU32::new(0);

@@ -2,13 +2,14 @@
 //! comes after one which is killed with what it was told, or that is just coming.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use ct_core::protocol::{self, ENDED_DIR, JobEnd, Request};
 
 use crate::client::ClientError;
+use crate::logging::{Kind, Log};
 use crate::os;
 use crate::silence;
 use crate::site::Service;
@@ -17,7 +18,7 @@ use crate::site::Service;
 const MOST: usize = 1024;
 
 /// Keeps an end, where somebody may come who reads it.
-pub(crate) fn keep(service: &Service, end: JobEnd, error: &ClientError) {
+pub(crate) fn keep(service: &Service, end: JobEnd, error: &ClientError, log: &Log) {
     let is_of_use = match error {
         ClientError::Silent { .. }
         | ClientError::NotAwaited { .. }
@@ -25,22 +26,37 @@ pub(crate) fn keep(service: &Service, end: JobEnd, error: &ClientError) {
         ClientError::Absent { .. } => silence::is_starting(service),
         _ => false,
     };
-    if is_of_use {
-        // Without it the end is found out from slurmctld, or not at all.
-        let _ = write(&service.socket.with_file_name(ENDED_DIR), end);
+    if !is_of_use {
+        return;
+    }
+    let dir = service.socket.with_file_name(ENDED_DIR);
+    match write(&dir, service, end) {
+        // The directory is ct-noded's own: without one there was never any.
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            let text = format!("the job's end is not kept in {}: {e}", dir.display());
+            log.error(
+                Kind::Untold,
+                &format!("{text}; it is found out from slurmctld, or not at all"),
+            );
+        }
+        _ => {}
     }
 }
 
-/// The directory is ct-noded's own: without one there was never any.
-fn write(path: &Path, end: JobEnd) -> std::io::Result<()> {
-    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+fn write(path: &Path, service: &Service, end: JobEnd) -> io::Result<()> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     let dir = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let (owner, mode) = (dir.metadata()?.uid(), dir.metadata()?.mode());
+    if !service.trusted.contains(&owner) || mode & 0o022 != 0 {
+        let text = format!("uid {owner} may write there, expected root or the service user alone");
+        return Err(io::Error::other(text));
+    }
     if path.read_dir()?.take(MOST).count() == MOST {
-        return Ok(());
+        return Err(io::Error::other(format!("there are {MOST} already")));
     }
     let name = end.file_name();
     let line = protocol::to_line(&Request::JobEnd(end))?;
-    let mut file = File::from(os::make_file(&dir, &name, 0o644)?);
+    let mut file = File::from(os::make_new_file(&dir, &name, 0o644)?);
     // Whatever umask slurmd has.
     file.set_permissions(Permissions::from_mode(0o644))?;
     file.write_all(line.as_bytes())

@@ -10,6 +10,7 @@ mod node;
 mod option;
 mod step;
 mod trouble;
+mod untold;
 
 /// Slower than any hook may be: 500 ms, and room for a loaded machine.
 pub(crate) const LIMIT_MS: u64 = 600;

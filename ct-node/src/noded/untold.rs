@@ -20,18 +20,44 @@ pub(super) struct Untold {
     dir: PathBuf,
     /// What was heard, and is removed once it is kept.
     heard: BTreeSet<PathBuf>,
+    /// What was said of the directory: once.
+    said: Option<String>,
 }
 
 impl Untold {
     pub(super) fn open(run_dir: &Path) -> Self {
         let dir = run_dir.join(ENDED_DIR);
-        match DirBuilder::new().mode(0o700).create(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                log::warn!("cannot make {}: {e}", dir.display());
-            }
+        let made = DirBuilder::new().mode(0o700).create(&dir);
+        let mut untold = Self { dir, heard: BTreeSet::new(), said: None };
+        match made {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => untold.say(&e),
             _ => {}
         }
-        Self { dir, heard: BTreeSet::new() }
+        untold
+    }
+
+    /// Says what is wrong with the directory, unless that was said last.
+    fn say(&mut self, error: &io::Error) {
+        let text = error.to_string();
+        if self.said.as_ref() != Some(&text) {
+            let dir = self.dir.display();
+            log::warn!("{dir}: {text}; an end that a hook tells in vain may be lost");
+            self.said = Some(text);
+        }
+    }
+
+    /// The files that there are; none in a directory that somebody else may write to.
+    fn files(&mut self) -> Vec<PathBuf> {
+        match list(&self.dir) {
+            Ok(files) => {
+                self.said = None;
+                files
+            }
+            Err(e) => {
+                self.say(&e);
+                Vec::new()
+            }
+        }
     }
 
     /// An end was told and heard: its file, if there is one, says nothing new.
@@ -45,9 +71,8 @@ impl Untold {
     /// The caller has answered all that lies in the socket, or asks for what was told before there was
     /// one: an end that lies there, too, is heard there, after the start that may lie before it.
     pub(super) fn take(&mut self, station: &mut Station, before: Option<SystemTime>) -> bool {
-        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let mut ends = Vec::<JobEnd>::new();
-        for path in entries.map(|entry| entry.path()) {
+        for path in self.files() {
             let is_asked_for =
                 before.is_none_or(|before| written(&path).is_some_and(|at| at < before));
             if !is_asked_for || self.heard.contains(&path) {
@@ -77,6 +102,22 @@ impl Untold {
     }
 }
 
+fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let metadata = fs::symlink_metadata(dir)?;
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    if !metadata.is_dir() || !is_trusted(owner) || mode & 0o022 != 0 {
+        let seen = format!("it is uid {owner}'s with mode {mode:o}");
+        let expected = "expected a directory that is ours or root's, and nobody else's to write to";
+        return Err(io::Error::other(format!("{seen}, {expected}; nothing in it is believed")));
+    }
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// Root, whom hooks run as, and ourselves.
+fn is_trusted(uid: u32) -> bool {
+    [0, nix::unistd::geteuid().as_raw()].contains(&uid)
+}
+
 /// Whether a file was written within the last minute.
 fn is_new(path: &Path) -> bool {
     written(path).is_some_and(|at| at.elapsed().is_ok_and(|age| age < BEING_WRITTEN))
@@ -92,8 +133,7 @@ fn read(path: &Path) -> io::Result<JobEnd> {
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
         .open(path)?;
     let metadata = file.metadata()?;
-    let own = nix::unistd::geteuid().as_raw();
-    if !metadata.is_file() || ![0, own].contains(&metadata.uid()) {
+    if !metadata.is_file() || !is_trusted(metadata.uid()) {
         return Err(io::Error::other("it is not root's"));
     }
     let mut line = Vec::new();
@@ -107,6 +147,8 @@ fn read(path: &Path) -> io::Result<JobEnd> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use ct_core::config::Config;
     use ct_core::protocol::{JobFacts, to_line};
     use ct_core::sampler::Sampler;
@@ -154,5 +196,34 @@ mod tests {
         assert!(untold.take(&mut station, None));
         untold.remove_heard();
         assert!(!torn.exists());
+    }
+
+    #[test]
+    fn nothing_is_believed_in_a_directory_that_others_can_write_to_and_that_is_said_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut untold = Untold::open(dir.path());
+        let files = dir.path().join(ENDED_DIR);
+        let line = to_line(&Request::JobEnd(end(1, 20))).unwrap();
+        fs::write(files.join(end(1, 20).file_name()), line).unwrap();
+        let sampler = Sampler::new(Vec::new(), Path::new("/nonexistent"));
+        let mut station = Station::new(Config::default(), "n1".to_owned(), sampler);
+        for mode in [0o770, 0o707] {
+            fs::set_permissions(&files, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(!untold.take(&mut station, None), "{mode:o}");
+            let said = untold.said.clone().unwrap();
+            assert!(said.contains(&format!("with mode {mode:o}")), "{said}");
+        }
+        // A link in its place is no directory; where there is none, that is said, too.
+        let aside = dir.path().join("aside");
+        fs::rename(&files, &aside).unwrap();
+        std::os::unix::fs::symlink(&aside, &files).unwrap();
+        assert!(!untold.take(&mut station, None));
+        fs::remove_file(&files).unwrap();
+        assert!(!untold.take(&mut station, None));
+        assert!(untold.said.as_ref().unwrap().contains("No such file"), "{:?}", untold.said);
+        fs::rename(&aside, &files).unwrap();
+        fs::set_permissions(&files, fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(untold.take(&mut station, None));
+        assert_eq!((station.ended().len(), untold.said), (1, None));
     }
 }

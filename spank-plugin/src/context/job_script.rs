@@ -33,7 +33,7 @@ pub(crate) fn epilog(spank: &Spank) {
     let end = JobEnd { job: Box::new(job), wait_status };
     let untold = tell(&Site::from_args(spank.args()), job_id, &Request::JobEnd(end.clone()));
     if let Some((service, error)) = untold {
-        untold::keep(&service, end, &error);
+        untold::keep(&service, end, &error, &Log::of_job_script(job_id));
     }
 }
 

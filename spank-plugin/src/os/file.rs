@@ -1,4 +1,4 @@
-//! Files made in a user's directory.
+//! Files made in directories of others.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -18,6 +18,15 @@ pub(crate) fn effective_uid() -> u32 {
 /// Never through a link, and never anything but a regular file: to open a pipe would wait for its
 /// reader.
 pub(crate) fn make_file(dir: &File, name: &str, mode: u32) -> io::Result<OwnedFd> {
+    open_at(dir, name, 0, mode)
+}
+
+/// Makes a file in `dir` that was not there before, by whatever name it may have been.
+pub(crate) fn make_new_file(dir: &File, name: &str, mode: u32) -> io::Result<OwnedFd> {
+    open_at(dir, name, libc::O_EXCL, mode)
+}
+
+fn open_at(dir: &File, name: &str, more: libc::c_int, mode: u32) -> io::Result<OwnedFd> {
     if name.is_empty() || name == "." || name == ".." || name.contains('/') {
         return Err(io::Error::from(io::ErrorKind::InvalidFilename));
     }
@@ -28,7 +37,8 @@ pub(crate) fn make_file(dir: &File, name: &str, mode: u32) -> io::Result<OwnedFd
         | libc::O_NOFOLLOW
         | libc::O_CLOEXEC
         | libc::O_NOCTTY
-        | libc::O_NONBLOCK;
+        | libc::O_NONBLOCK
+        | more;
     // SAFETY: `path` ends in NUL; openat with O_CREAT takes the mode as its last argument.
     let fd = check_int(unsafe { libc::openat(dir.as_raw_fd(), path.as_ptr(), flags, mode) })?;
     // SAFETY: openat has just returned this descriptor, and nobody else knows it.
