@@ -82,17 +82,52 @@ arguments() {
     }
 }
 
-# variable PID NAME: of its environment. Only squeue and slurmd's list of GPUs hear of these, which it
-# runs as the service user.
-variable() { tr '\0' '\n' <"/proc/$1/environ" | sed -n "/^$2=/{p;q;}"; }
+# is_roots PATH: whether root alone decides what is there, now and later: no link in it, and nobody
+# else who could replace it or what it lies in. In a directory with the sticky bit nobody can.
+is_roots() {
+    at=$1
+    case $at in /*) ;; *) return 1 ;; esac
+    [ "$(realpath -e -- "$at" 2>/dev/null)" = "$at" ] || return 1
+    [ -n "$(find "$at" -maxdepth 0 -user root ! -perm /022 2>/dev/null)" ] || return 1
+    while [ "$at" != / ]; do
+        at=$(dirname -- "$at")
+        [ -n "$(find "$at" -maxdepth 0 -user root \( ! -perm /022 -o -perm -1000 \) 2>/dev/null)" ] ||
+            return 1
+    done
+}
+
+# variable PID NAME: its value in the environment of a process.
+variable() { tr '\0' '\n' <"/proc/$1/environ" 2>/dev/null | sed -n "s/^$2=//p" | sed 1q; }
+
+# search_path VALUE: the usual directories, and those of a PATH that are root's. A process can write
+# what it likes into its environment, and the service user's word is not taken for a program's place.
+search_path() {
+    found=/usr/sbin:/usr/bin:/sbin:/bin
+    rest=$1:
+    while [ -n "$rest" ]; do
+        dir=${rest%%:*} rest=${rest#*:}
+        case :$found: in *":$dir:"*) continue ;; esac
+        # Links of directories, such as /bin, are no reason to leave one out.
+        dir=$(realpath -e -- "$dir" 2>/dev/null) || continue
+        case :$found: in *":$dir:"*) continue ;; esac
+        if [ -d "$dir" ] && is_roots "$dir"; then found=$found:$dir; fi
+    done
+    echo "$found"
+}
+
+# slurm_conf VALUE: Slurm's configuration, where root alone writes it; else Slurm looks where it does.
+slurm_conf() {
+    file=$(realpath -e -- "$1" 2>/dev/null) || return 0
+    if [ -f "$file" ] && is_roots "$file"; then echo "$file"; fi
+}
 
 # Restarts each as the plugin started it: it takes up the running jobs, and books the gap from the
 # counters.
 restart_daemons() {
     for pid in $(own_daemons); do
         arguments=$(arguments "$pid") || arguments=
-        path=$(variable "$pid" PATH)
-        conf=$(variable "$pid" SLURM_CONF)
+        path=$(search_path "$(variable "$pid" PATH)")
+        conf=$(slurm_conf "$(variable "$pid" SLURM_CONF)")
         groups=$(mktemp)
         # One that has gone meanwhile needs nothing.
         cat "/proc/$pid/cgroup" >"$groups" 2>/dev/null || {
@@ -107,7 +142,7 @@ restart_daemons() {
                 # shellcheck disable=SC2086  # One word a line.
                 IFS='
 '
-                exec setsid -f env -i "${path:-PATH=/usr/sbin:/usr/bin:/sbin:/bin}" ${conf:+"$conf"} \
+                exec setsid -f env -i "PATH=$path" ${conf:+"SLURM_CONF=$conf"} \
                     /usr/sbin/ct-noded $arguments </dev/null >/dev/null 2>&1
             ) || echo "carbontracker: ct-noded could not be started again; the next job's hooks will" >&2
         else

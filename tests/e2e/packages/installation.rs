@@ -75,6 +75,20 @@ impl Installation {
         fs::write(&path, document.to_string()).context("the conffile can be edited")
     }
 
+    /// Our units for which there are links in `/etc/systemd`.
+    pub(crate) fn enabled_units(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for wants in fs::read_dir(self.path("etc/systemd/system"))?.flatten() {
+            let is_wants = wants.file_name().to_string_lossy().ends_with(".wants");
+            let links = if is_wants { Some(fs::read_dir(wants.path())?) } else { None };
+            let names = links.into_iter().flatten().flatten();
+            found.extend(names.map(|link| link.file_name().to_string_lossy().into_owned()));
+        }
+        found.retain(|name| name.starts_with("ct-"));
+        found.sort_unstable();
+        Ok(found)
+    }
+
     pub(crate) fn plugin(&self) -> Result<PathBuf> {
         Self::plugin_in(&self.root)
     }

@@ -5,6 +5,7 @@
 //! in it. This test runs itself a second time, with the tree as `CT_CLUSTER_ROOT`.
 #![forbid(unsafe_code)]
 
+mod belief;
 mod installation;
 mod overlay;
 
@@ -162,7 +163,13 @@ fn plugin_of_another_release_is_ignored_and_explained(site: &Installation) -> Re
 
 fn remove(site: &Installation, daemon: u32) -> Result<()> {
     let both = [PLUGIN.to_owned(), OURS.to_owned()];
+    // As an administrator has enabled them.
+    let root = User::root();
+    let enable = ["enable", "ct-noded.service", "ct-compact.timer"];
+    site.cluster.command(&root, "systemctl").args(&enable).run()?.success();
+    assert_eq!(site.enabled_units()?, ["ct-compact.timer", "ct-noded.service"]);
     site.dpkg("-r", &both)?.success();
+    assert_eq!(site.enabled_units()?, [""; 0]);
     assert_eq!(site.daemon(), None, "daemon {daemon} went with its program");
     // The snippet is a conffile and stays; without the plugin jobs run.
     assert!(site.path(SNIPPET).exists());
@@ -173,7 +180,6 @@ fn remove(site: &Installation, daemon: u32) -> Result<()> {
     }
     assert!(said.contains("ledger, is left"), "{said}");
     assert!(site.path("var/spool/carbontracker/ledger").exists());
-    let root = User::root();
     let verified = site.cluster.command(&root, "dpkg").args(&["--audit"]).run()?;
     assert_eq!(verified.stdout().trim(), "", "{verified}");
     Ok(())
