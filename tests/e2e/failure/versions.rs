@@ -25,6 +25,8 @@ use crate::outcome::{ended, one_record_each, record, submit, wait_for_file, warn
 const NOBODY: u8 = 0;
 const THE_PLUGIN: u8 = 1;
 const THE_DAEMON: u8 = 2;
+/// Nobody, but what the plugin says of a job's end has a form that ct-noded does not know.
+const ENDS_OF_ANOTHER_FORM: u8 = 3;
 
 /// How long a job whose end nobody told may take to be found: half a minute, and the looks before it.
 const UNTIL_FOUND: Duration = Duration::from_secs(120);
@@ -95,19 +97,33 @@ fn listen(site: &Site, real: PathBuf, who: &Arc<AtomicU8>) -> Result<()> {
 fn pass(client: &UnixStream, noded: &UnixStream, who: &AtomicU8) -> Option<()> {
     let (mut requests, mut replies) = (BufReader::new(client), BufReader::new(noded));
     loop {
-        pass_line(&mut requests, noded, who.load(Ordering::Relaxed) == THE_PLUGIN)?;
-        pass_line(&mut replies, client, who.load(Ordering::Relaxed) == THE_DAEMON)?;
+        pass_line(&mut requests, noded, |line| match who.load(Ordering::Relaxed) {
+            THE_PLUGIN => later(line),
+            ENDS_OF_ANOTHER_FORM => {
+                line.replace("\"op\":\"job_end\"", "\"news\":[1],\"op\":\"job_end\"")
+            }
+            _ => line,
+        })?;
+        pass_line(&mut replies, client, |line| match who.load(Ordering::Relaxed) {
+            THE_DAEMON => later(line),
+            _ => line,
+        })?;
     }
 }
 
-fn pass_line(from: &mut impl BufRead, mut to: &UnixStream, is_later: bool) -> Option<()> {
+fn pass_line(
+    from: &mut impl BufRead,
+    mut to: &UnixStream,
+    change: impl FnOnce(String) -> String,
+) -> Option<()> {
     let mut line = String::new();
     from.read_line(&mut line).ok().filter(|n| *n > 0)?;
-    if is_later {
-        // A later version has a later number, and what this one does not know.
-        line = line.replacen('{', "{\"news\":[1],", 1).replace("\"v\":1", "\"v\":2");
-    }
-    to.write_all(line.as_bytes()).ok()
+    to.write_all(change(line).as_bytes()).ok()
+}
+
+/// A later version has a later number, and what this one does not know.
+fn later(line: String) -> String {
+    line.replacen('{', "{\"news\":[1],", 1).replace("\"v\":1", "\"v\":2")
 }
 
 fn record_in_time(site: &Site, job: JobId) -> Result<Value> {
@@ -154,17 +170,27 @@ fn of_another_protocol_cost_the_measurement_and_nothing_else() -> Result<()> {
     ensure!(ended(&site, late, 3)?.starts_with("hello\n"));
     let seen = record_in_time(&site, late)?;
     ensure!(seen["coverage"] == 0.0 || seen["elapsed_s"].as_f64() < Some(2.0), "{seen:#}");
-    // One is upgraded while a job runs.
-    for who in [THE_DAEMON, THE_PLUGIN] {
+    // One is upgraded while a job runs: the end is not understood, or its answer is not.
+    let mut jobs = Vec::new();
+    for who in [THE_DAEMON, ENDS_OF_ANOTHER_FORM, THE_PLUGIN] {
         between.let_speak(NOBODY);
         let file = format!("runs{who}");
         let job = submit(&site, "on", &format!("touch {file}; sleep 1; echo hello; exit 3"))?;
         wait_for_file(&site, &file)?;
         between.let_speak(who);
         ensure!(ended(&site, job, 3)?.starts_with("hello\n"));
-        let seen = record_in_time(&site, job)?;
-        // Once its processes are gone for half a minute slurmctld is asked.
-        ensure!(warns(&seen, "its end was not told") == (who == THE_PLUGIN), "{seen:#}");
+        jobs.push((who, job));
     }
+    for (who, job) in &jobs {
+        let seen = record_in_time(&site, *job)?;
+        // Once its processes are gone for half a minute slurmctld is asked.
+        ensure!(warns(&seen, "its end was not told") == (*who != THE_DAEMON), "{who}: {seen:#}");
+    }
+    // An end that is not understood is refused, which slurmd's log says once of each job.
+    let log = fs::read_to_string(site.cluster.slurmd_log(1))?;
+    let (_, of_another_form) = jobs[1];
+    let refusal =
+        format!("ct: job_script: job {of_another_form}: ct-noded refuses: message is not");
+    ensure!(log.matches(&refusal).count() == 1, "{refusal}: {log}");
     one_record_each(&site)
 }
