@@ -32,6 +32,15 @@ impl Dice {
         0
     }
 
+    /// So many places, in some order.
+    pub(crate) fn order(&mut self, n: usize) -> Vec<usize> {
+        let mut places: Vec<usize> = (0..n).collect();
+        for last in (1..n).rev() {
+            places.swap(last, self.below(last + 1));
+        }
+        places
+    }
+
     /// A time between the two, in milliseconds.
     pub(crate) fn millis(&mut self, from: usize, to: usize) -> Duration {
         Duration::from_millis((from + self.below(to.saturating_sub(from))) as u64)

@@ -63,9 +63,14 @@ const FAULTS: [(&str, usize, Fault); 12] = [
 pub(crate) fn inject(site: &Site, ledger: &Ledger, seed: u64, done: &AtomicBool) -> Result<Counts> {
     let mut dice = Dice::new(seed, 3);
     let mut counts = Counts::new();
+    // Each once in some order, then as it comes.
+    let mut first = dice.order(FAULTS.len());
     while !done.load(Ordering::Relaxed) {
         thread::sleep(dice.millis(PAUSE_MS.0, PAUSE_MS.1));
-        let (name, _, fault) = &FAULTS[dice.weighted(FAULTS.iter().map(|(_, weight, _)| *weight))];
+        let chosen = first.pop();
+        let chosen =
+            chosen.unwrap_or_else(|| dice.weighted(FAULTS.iter().map(|(_, weight, _)| *weight)));
+        let (name, _, fault) = &FAULTS[chosen];
         let (node, pause) = (1 + dice.below(SPARED - 1), dice.millis(500, 3500));
         if fault(site, ledger, node, pause)? {
             *counts.entry(name).or_default() += 1;

@@ -20,12 +20,24 @@ const COMMANDS: [(&str, &str, &[&str]); 4] = [
     ("allocations without a step", "salloc", &["-n1", "true"]),
 ];
 
+/// One on all nodes when all is over: a ct-noded that the last fault has ended is started by the next
+/// job's hooks, and by nobody else here. How many jobs that were.
+pub(crate) fn run_last(site: &Site) -> Result<Counts> {
+    let n_nodes = site.cluster.n_nodes();
+    let (nodes, tasks) = (format!("-N{n_nodes}"), format!("-n{n_nodes}"));
+    let command = site.cluster.command(site.cluster.user(1), "srun");
+    command.args(&[&nodes, &tasks, "true"]).timeout(MOST_WAIT).run()?.success();
+    Ok(Counts::from([("last, on all nodes", 1)]))
+}
+
 /// Runs so many, one after the other.
 pub(crate) fn run(site: &Site, n_jobs: usize, seed: u64, end: Instant) -> Result<Counts> {
     let mut dice = Dice::new(seed, 2);
     let mut counts = Counts::new();
+    let mut first = dice.order(COMMANDS.len());
     for _ in 0..n_jobs {
-        let (name, client, args) = COMMANDS[dice.below(COMMANDS.len())];
+        let chosen = first.pop().unwrap_or_else(|| dice.below(COMMANDS.len()));
+        let (name, client, args) = COMMANDS[chosen];
         let user = site.cluster.user(1 + dice.below(4));
         let command = site.cluster.command(user, client).args(args);
         // What becomes of it is Slurm's affair: both books have to say the same.

@@ -74,13 +74,17 @@ impl Watch {
     /// All that is left or has grown.
     pub(crate) fn end(&self, site: &Site) -> Result<Vec<String>> {
         let mut problems = self.growth(site);
+        let mut left = Vec::new();
         for (index, before) in self.before.iter().enumerate() {
-            problems.extend(of_node(site, index + 1, before)?);
+            problems.extend(use_of(site, index + 1, before)?);
+            left.extend(left_on(site, index + 1));
         }
-        problems.extend(processes(site));
+        left.extend(processes(site));
         let live = site.ledger().join("live");
-        let found = left(LIVE_PATIENCE, || others(&live, &[]));
-        problems.extend(found.map(|left| format!("{}: {left:?}", live.display())));
+        let found = still_there(LIVE_PATIENCE, || others(&live, &[]));
+        left.extend(found.map(|left| format!("{}: {left:?}", live.display())));
+        println!("left of files, control groups and processes: {} kinds", left.len());
+        problems.extend(left);
         for (node, state) in site.cluster.node_states()? {
             if state != "idle" {
                 problems.push(format!("{node} is {state}"));
@@ -96,8 +100,12 @@ impl Watch {
         let mean = |part: &[u64]| part.iter().sum::<u64>() / part.len().max(1) as u64;
         let (early, late) =
             (mean(&rss_kb[tenth..2 * tenth]), mean(&rss_kb[rss_kb.len() - tenth..]));
+        let (least, most) = (rss_kb.iter().min(), rss_kb.iter().max());
         println!(
-            "ct-noded of node {SPARED}, which nobody killed: RSS {early} kB when warm, {late} kB in the end"
+            "ct-noded of node {SPARED}, which nobody killed: RSS {early} kB when warm, {late} kB in the \
+             end, {} to {} kB in all",
+            least.unwrap_or(&0),
+            most.unwrap_or(&0)
         );
         let mut problems = Vec::new();
         if late > early + MOST_GROWTH_KB {
@@ -110,7 +118,8 @@ impl Watch {
     }
 }
 
-fn of_node(site: &Site, node: usize, before: &Usage) -> Result<Vec<String>> {
+/// Whether a node's ct-noded has grown.
+fn use_of(site: &Site, node: usize, before: &Usage) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     let now = Usage::of(site, node)?;
     println!(
@@ -123,26 +132,28 @@ fn of_node(site: &Site, node: usize, before: &Usage) -> Result<Vec<String>> {
     if now.n_fds > before.n_fds + 2 || now.n_threads > before.n_threads {
         problems.push(format!("ct-noded of node {node} holds descriptors or threads"));
     }
+    Ok(problems)
+}
+
+/// Files and control groups that are left on a node.
+fn left_on(site: &Site, node: usize) -> Vec<String> {
     let dirs = [
         (site.run_dir(node), &RUN_FILES[..]),
         (site.run_dir(node).join("ended"), &[]),
         (site.state_dir(node), &STATE_FILES[..]),
         (site.state_dir(node).join("jobs"), &JOBS_FILES[..]),
     ];
-    for (dir, expected) in dirs {
-        problems.extend(
-            left(PATIENCE, || others(&dir, expected)).map(|l| format!("{}: {l:?}", dir.display())),
-        );
-    }
+    let files = dirs.into_iter().filter_map(|(dir, expected)| {
+        let found = still_there(PATIENCE, || others(&dir, expected))?;
+        Some(format!("{}: {found:?}", dir.display()))
+    });
     let groups = site.cluster.cpuacct(node);
-    problems.extend(
-        left(PATIENCE, || job_groups(&groups)).map(|l| format!("{}: {l:?}", groups.display())),
-    );
-    Ok(problems)
+    let found = still_there(PATIENCE, || job_groups(&groups));
+    files.chain(found.map(|found| format!("{}: {found:?}", groups.display()))).collect()
 }
 
 /// What is still there after a while.
-fn left(patience: Duration, look: impl Fn() -> Vec<String>) -> Option<Vec<String>> {
+fn still_there(patience: Duration, look: impl Fn() -> Vec<String>) -> Option<Vec<String>> {
     let end = Instant::now() + patience;
     loop {
         let found = look();
@@ -193,5 +204,5 @@ fn processes(site: &Site) -> Vec<String> {
         }
         found
     };
-    left(PATIENCE, look).map(|found| format!("processes: {found:?}")).into_iter().collect()
+    still_there(PATIENCE, look).map(|found| format!("processes: {found:?}")).into_iter().collect()
 }

@@ -14,6 +14,8 @@ use crate::queue::{self, Queued};
 
 /// Jobs that wait in Slurm's queue at the same time, at most.
 const MOST_QUEUED: usize = 80;
+/// Of how many tasks the first array of a kind is, at most.
+const MOST_AT_FIRST: usize = 4;
 /// How long a job that is cancelled or sent back runs at least.
 const RUNS_FOR_S: u64 = 2;
 /// How often a job is sent back at most: one that Slurm holds again and again is let go.
@@ -42,9 +44,14 @@ pub(crate) fn run(site: &Site, n_jobs: usize, seed: u64, end: Instant) -> Result
     for kind in &SLOW_KINDS {
         n_left -= load.submit(kind, kind.most.min(n_left))?;
     }
+    // Some of each kind in some order, then as it comes.
+    let mut first = load.dice.order(KINDS.len());
     while n_left > 0 {
-        let kind = load.choose();
-        let n = (1 + load.dice.below(kind.most)).min(n_left);
+        let (kind, most) = match first.pop() {
+            Some(place) => (&KINDS[place], KINDS[place].most.min(MOST_AT_FIRST)),
+            None => load.choose(),
+        };
+        let n = (1 + load.dice.below(most)).min(n_left);
         n_left -= load.submit(kind, n)?;
         load.wait_until_below(MOST_QUEUED, end)?;
     }
@@ -53,8 +60,10 @@ pub(crate) fn run(site: &Site, n_jobs: usize, seed: u64, end: Instant) -> Result
 }
 
 impl Load<'_> {
-    fn choose(&mut self) -> &'static Kind {
-        &KINDS[self.dice.weighted(KINDS.iter().map(|kind| kind.weight))]
+    /// A kind, and how many of it at most.
+    fn choose(&mut self) -> (&'static Kind, usize) {
+        let kind = &KINDS[self.dice.weighted(KINDS.iter().map(|kind| kind.weight))];
+        (kind, kind.most)
     }
 
     fn submit(&mut self, kind: &Kind, n: usize) -> Result<usize> {

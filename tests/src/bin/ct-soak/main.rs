@@ -50,8 +50,8 @@ struct Cli {
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     ensure!(ct_tests::accounting_test_is_possible(), "Slurm with slurmdbd and MariaDB is needed");
-    let begun = Instant::now();
     let (site, ledger) = start()?;
+    let begun = Instant::now();
     let jobs = cli.jobs.unwrap_or(if cli.long { 3000 } else { 1000 });
     let minutes = cli.minutes.unwrap_or(if cli.long { 45 } else { 10 });
     println!("seed {}; {jobs} jobs within {minutes} min on {} nodes", cli.seed, site.plants.len());
@@ -61,8 +61,10 @@ fn main() -> Result<ExitCode> {
     println!("jobs submitted: {}", list(&kinds));
     println!("faults: {}", list(&injected));
     println!("all jobs are over after {} s", begun.elapsed().as_secs());
+    let over = Instant::now();
     let mut problems = verdict::judge(&site, kinds.values().sum())?;
     problems.extend(watch.end(&site)?);
+    println!("looked for what is left until {} s after the last job", over.elapsed().as_secs());
     for problem in &problems {
         println!("WRONG: {problem}");
         for line in traces::of(&site, problem) {
@@ -114,7 +116,9 @@ fn run(
         watching.join().ok().context("the thread of the watch")?;
         let mut kinds = loaded?;
         kinds.extend(asked?);
-        Ok((kinds, injected?))
+        let injected = injected?;
+        kinds.extend(interactive::run_last(site)?);
+        Ok((kinds, injected))
     })
 }
 
