@@ -145,7 +145,8 @@ impl Installation {
         let (least_j, most_j) = (0.48 * WATTS * elapsed_s, 1.02 * WATTS * elapsed_s);
         let energy_j = number(&record["energy_j"]["cpu"]);
         assert!((least_j..most_j).contains(&energy_j), "{record:#}");
-        assert_eq!(record["end_reason"], "completed", "{record:#}");
+        let log = fs::read_to_string(self.path("var/lib/carbontracker/noded.log"));
+        assert_eq!(record["end_reason"], "completed", "{record:#} {log:?}");
         Ok(())
     }
 

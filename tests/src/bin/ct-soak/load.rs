@@ -1,6 +1,6 @@
 //! The batch jobs: submitted by four users as fast as they go, and treated as their kind says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ struct Load<'a> {
     counts: Counts,
     arrays: BTreeMap<u32, Treatment>,
     nudges: BTreeMap<u32, u32>,
+    /// Jobs that were sent back: Slurm would send back one that is over, too.
+    sent_back: BTreeSet<u32>,
 }
 
 /// Submits so many jobs and waits for their end; how many of each kind.
@@ -39,6 +41,7 @@ pub(crate) fn run(site: &Site, n_jobs: usize, seed: u64, end: Instant) -> Result
         counts: Counts::new(),
         arrays: BTreeMap::new(),
         nudges: BTreeMap::new(),
+        sent_back: BTreeSet::new(),
     };
     let mut n_left = n_jobs;
     for kind in &SLOW_KINDS {
@@ -114,8 +117,10 @@ impl Load<'_> {
             Treatment::CancelAtLaunch if is_running => self.cancel(job),
             Treatment::Requeue | Treatment::RequeueAtOnce => {
                 let is_at_once = *treatment == Treatment::RequeueAtOnce;
-                if has_run && job.restarts == 0 {
-                    self.control(&["requeue", &job.id.to_string()]);
+                if has_run && job.restarts == 0 && !self.sent_back.contains(&job.id) {
+                    if self.control(&["requeue", &job.id.to_string()]) {
+                        self.sent_back.insert(job.id);
+                    }
                 } else if job.state == "PENDING" && job.restarts > 0 {
                     self.nudge(job, is_at_once);
                 } else if has_run && job.seconds > 30 {
@@ -146,9 +151,10 @@ impl Load<'_> {
         self.control(&["update", &id, "StartTime=now"]);
     }
 
-    /// What Slurm refuses, as the job has just changed, is tried again at the next look.
-    fn control(&self, args: &[&str]) {
-        let _ = self.site.cluster.scontrol(args);
+    /// Whether it was done: what Slurm refuses, as the job has just changed, is tried again at the next
+    /// look.
+    fn control(&self, args: &[&str]) -> bool {
+        self.site.cluster.scontrol(args).is_ok_and(|output| output.is_success())
     }
 
     fn cancel(&self, job: &Queued) {

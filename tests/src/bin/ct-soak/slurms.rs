@@ -1,6 +1,7 @@
 //! Slurm's view: every run of every job, by sacct.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,26 @@ pub(crate) struct Run {
 
 /// Runs by job, in the order of their starts.
 pub(crate) type Runs = BTreeMap<u64, Vec<Run>>;
+
+/// How many runs of a job slurmd refused to launch, by job.
+pub(crate) type Refused = BTreeMap<u64, usize>;
+
+/// Runs that began on a node in the second in which the run before was killed there: slurmd takes their
+/// credential for that one's and refuses them, and runs neither prolog nor epilog.
+pub(crate) fn refused(site: &Site) -> Refused {
+    let log = fs::read(site.cluster.dir().join("log/slurmctld.log")).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let ids = log.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("Killing non-startable batch JobId=")?;
+        let (id, reason) = rest.split_once(':')?;
+        (reason.trim() == "Job credential revoked").then(|| id.parse().ok()).flatten()
+    });
+    let mut refused = Refused::new();
+    for id in ids {
+        *refused.entry(id).or_default() += 1;
+    }
+    refused
+}
 
 /// All runs, once slurmdbd has heard of so many jobs and none is under way by it either.
 pub(crate) fn runs(site: &Site, n_jobs: usize) -> Result<Runs> {

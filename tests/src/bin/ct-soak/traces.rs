@@ -5,7 +5,7 @@ use std::fs;
 use ct_tests::Site;
 
 /// Lines that are shown of one log.
-const MOST: usize = 12;
+const MOST: usize = 30;
 
 /// Lines of slurmctld, of slurmds and of ct-nodeds that name the job a problem begins with.
 pub(crate) fn of(site: &Site, problem: &str) -> Vec<String> {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use ct_tests::{Site, User};
 use serde_json::Value;
 
-use crate::slurms::{self, Run, Runs};
+use crate::slurms::{self, Refused, Run, Runs};
 
 /// How long records may take after the last job: one whose end was not told is looked for after half
 /// a minute, and a ledger that could not be written is tried again after up to a minute.
@@ -27,17 +27,21 @@ const FLAGS: [(&str, &str, f64); 5] = [
 const SLACK_S: f64 = 8.0;
 
 /// A run's records on its nodes, by restart count.
-type Records = BTreeMap<u64, BTreeMap<u64, Vec<Value>>>;
+type Records = BTreeMap<u64, OfJob>;
+type OfJob = BTreeMap<u64, Vec<Value>>;
 
 /// All that is wrong.
 pub(crate) fn judge(site: &Site, n_jobs: usize) -> Result<Vec<String>> {
     let runs = slurms::runs(site, n_jobs)?;
     let n_runs = runs.values().flatten().count();
     let n_wanted: usize = runs.values().flatten().map(|run| run.nodes.len()).sum();
-    let lines = wait_for_records(site, n_wanted)?;
+    let refused = slurms::refused(site);
+    let n_refused: usize = refused.values().sum();
+    let lines = wait_for_records(site, n_wanted - n_refused.min(n_wanted))?;
     println!("sacct: {} jobs, {n_runs} runs, on {n_wanted} nodes in all", runs.len());
     println!("ledger: {} records; flagged: {}", lines.len(), flagged(&lines));
-    let mut problems = compare(&runs, lines);
+    println!("runs that slurmd refused, so that no hook ran: {n_refused}");
+    let mut problems = compare(&runs, lines, &refused);
     problems.extend(reconcile(site)?);
     Ok(problems)
 }
@@ -68,7 +72,7 @@ fn flagged(lines: &[Value]) -> String {
     each.join(", ")
 }
 
-fn compare(runs: &Runs, lines: Vec<Value>) -> Vec<String> {
+fn compare(runs: &Runs, lines: Vec<Value>, refused: &Refused) -> Vec<String> {
     let mut records = Records::new();
     for line in lines {
         let (id, restart) = (line["job_id"].as_u64(), line["restart"].as_u64());
@@ -78,33 +82,57 @@ fn compare(runs: &Runs, lines: Vec<Value>) -> Vec<String> {
     let mut problems = Vec::new();
     for (id, of_sacct) in runs {
         let of_ledger = records.remove(id).unwrap_or_default();
-        if of_ledger.len() != of_sacct.len() {
-            let seen: Vec<_> = of_ledger.iter().map(|(restart, r)| (restart, reasons(r))).collect();
-            let states: Vec<_> = of_sacct.iter().map(|run| (&run.state, &run.nodes)).collect();
-            problems.push(format!("job {id}: records of runs {seen:?}, by sacct {states:?}"));
-            continue;
-        }
-        for (run, (restart, of_run)) in of_sacct.iter().zip(&of_ledger) {
-            problems
-                .extend(compare_run(run, of_run).map(|p| format!("job {id} run {restart}: {p}")));
-        }
+        let n_refused = refused.get(id).copied().unwrap_or(0);
+        problems
+            .extend(compare_job(of_sacct, &of_ledger, n_refused).map(|p| format!("job {id}: {p}")));
     }
     problems.extend(records.keys().map(|id| format!("job {id} is not known to sacct")));
     problems
 }
 
-fn reasons(records: &[Value]) -> Vec<String> {
-    records.iter().map(|r| format!("{} on {}", r["end_reason"], r["node"])).collect()
+/// What is wrong with the records of one job, by run.
+///
+/// Runs are found by what they are, not by their order: sacct was seen to give a run that was sent back a
+/// start after that of the run which came after it.
+fn compare_job(
+    of_sacct: &[Run],
+    of_ledger: &OfJob,
+    n_refused: usize,
+) -> impl Iterator<Item = String> {
+    let mut runs = of_sacct.to_vec();
+    let mut problems = Vec::new();
+    let mut unknown = Vec::new();
+    for (restart, of_run) in of_ledger {
+        match runs.iter().position(|run| is_of(run, of_run)) {
+            Some(place) => {
+                let run = runs.remove(place);
+                problems.extend(of_run.iter().filter_map(|record| compare_record(&run, record)));
+            }
+            None => unknown.push((restart, reasons(of_run))),
+        }
+    }
+    for _ in 0..n_refused {
+        if let Some(place) = runs.iter().position(|run| run.elapsed_s <= 1.0) {
+            runs.remove(place);
+        }
+    }
+    if !unknown.is_empty() || !runs.is_empty() {
+        problems.push(format!("records of runs {unknown:?} beside runs by sacct {runs:?}"));
+    }
+    problems.into_iter()
 }
 
-/// What is wrong with the records of one run, one by node.
-fn compare_run<'a>(run: &'a Run, records: &'a [Value]) -> impl Iterator<Item = String> + 'a {
+/// Whether the records of a run, one by node, are of this run of sacct's.
+fn is_of(run: &Run, records: &[Value]) -> bool {
     let mut seen: Vec<&str> = records.iter().filter_map(|r| r["node"].as_str()).collect();
     seen.sort_unstable();
     let mut nodes = run.nodes.clone();
     nodes.sort_unstable();
-    let wrong_nodes = (seen != nodes).then(|| format!("records of {seen:?}, by sacct {nodes:?}"));
-    wrong_nodes.into_iter().chain(records.iter().filter_map(|record| compare_record(run, record)))
+    seen == nodes && records.iter().all(|r| r["end_reason"] == run.state.as_str())
+}
+
+fn reasons(records: &[Value]) -> Vec<String> {
+    records.iter().map(|r| format!("{} on {}", r["end_reason"], r["node"])).collect()
 }
 
 fn compare_record(run: &Run, record: &Value) -> Option<String> {
