@@ -45,10 +45,10 @@ end_daemon() {
 # enter_cgroups FILE: goes where a process was, by its /proc/PID/cgroup: out of the session of
 # whoever installs, with which the daemon would end.
 enter_cgroups() {
-    while IFS=: read -r _ controllers path; do
-        dir=/sys/fs/cgroup/${controllers#name=}$path/cgroup.procs
+    while IFS=: read -r _ controllers cgroup; do
+        procs=/sys/fs/cgroup/${controllers#name=}$cgroup/cgroup.procs
         # 0 is whoever writes, here a subshell.
-        if [ -w "$dir" ]; then echo 0 >"$dir" 2>/dev/null || true; fi
+        if [ -w "$procs" ]; then echo 0 >"$procs" 2>/dev/null || true; fi
     done <"$1"
 }
 

@@ -1,6 +1,7 @@
 //! A one-node cluster in the tree, whose carbontracker comes from the packages.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -73,6 +74,17 @@ impl Installation {
             document["path"][key] = toml_edit::value(plant.join(tree).display().to_string());
         }
         fs::write(&path, document.to_string()).context("the conffile can be edited")
+    }
+
+    /// Links two units as `systemctl enable` does, which the tree has not.
+    pub(crate) fn enable_units(&self) -> Result<()> {
+        let etc = self.path("etc/systemd/system");
+        for (target, unit) in [("multi-user", "ct-noded.service"), ("timers", "ct-compact.timer")] {
+            let wants = etc.join(format!("{target}.target.wants"));
+            fs::create_dir_all(&wants)?;
+            symlink(Path::new("/usr/lib/systemd/system").join(unit), wants.join(unit))?;
+        }
+        Ok(())
     }
 
     /// Our units for which there are links in `/etc/systemd`.

@@ -163,10 +163,7 @@ fn plugin_of_another_release_is_ignored_and_explained(site: &Installation) -> Re
 
 fn remove(site: &Installation, daemon: u32) -> Result<()> {
     let both = [PLUGIN.to_owned(), OURS.to_owned()];
-    // As an administrator has enabled them.
-    let root = User::root();
-    let enable = ["enable", "ct-noded.service", "ct-compact.timer"];
-    site.cluster.command(&root, "systemctl").args(&enable).run()?.success();
+    site.enable_units()?;
     assert_eq!(site.enabled_units()?, ["ct-compact.timer", "ct-noded.service"]);
     site.dpkg("-r", &both)?.success();
     assert_eq!(site.enabled_units()?, [""; 0]);
@@ -180,6 +177,7 @@ fn remove(site: &Installation, daemon: u32) -> Result<()> {
     }
     assert!(said.contains("ledger, is left"), "{said}");
     assert!(site.path("var/spool/carbontracker/ledger").exists());
+    let root = User::root();
     let verified = site.cluster.command(&root, "dpkg").args(&["--audit"]).run()?;
     assert_eq!(verified.stdout().trim(), "", "{verified}");
     Ok(())
