@@ -40,8 +40,6 @@ ring security --test security
 ring vm --test vm
 ring packages --test packages
 ring sql --test sql
-# Its figures are shown as they come.
-ring soak --test soak -- --nocapture
 
 printf '\n== bench\n'
 tests/bench/srun-overhead || failed_rings="$failed_rings bench"

@@ -72,7 +72,10 @@ pub(crate) fn inject(site: &Site, ledger: &Ledger, seed: u64, done: &AtomicBool)
             chosen.unwrap_or_else(|| dice.weighted(FAULTS.iter().map(|(_, weight, _)| *weight)));
         let (name, _, fault) = &FAULTS[chosen];
         let (node, pause) = (1 + dice.below(SPARED - 1), dice.millis(500, 3500));
+        let since = chrono::Utc::now().format("%T%.3f");
         if fault(site, ledger, node, pause)? {
+            let until = chrono::Utc::now().format("%T%.3f");
+            println!("{since} to {until}: node {node}: {name}");
             *counts.entry(name).or_default() += 1;
         }
     }
