@@ -3,9 +3,11 @@
 //! Comes from [`crate::job`], goes to [`crate::ledger`]. Energies are those of the IT equipment,
 //! without PUE; the grams include it. Field names, units and meanings are those of LEDGER.md.
 
+mod brief;
 mod node;
 pub mod timestamp;
 
+pub use brief::{Brief, BriefIntensity};
 pub use node::{Baseline, JobCharge, NodeRecord};
 
 use std::collections::BTreeMap;

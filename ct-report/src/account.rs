@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use chrono::{DateTime, Utc};
 use ct_core::account::{AccountUse, Used};
 use ct_core::energy::Component;
-use ct_core::record::Record;
+use ct_core::record::Brief;
 use ct_core::units::Joules;
 
 use crate::aggregate::slice::energy_by_hour;
@@ -57,12 +57,12 @@ pub(crate) struct Sums(BTreeMap<String, Used>);
 
 impl Sums {
     /// Adds what a job drew on a node in the hours that begin in the month; whether it did.
-    pub(crate) fn add(&mut self, record: &Record, month: &Month) -> bool {
+    pub(crate) fn add(&mut self, record: &Brief<'_>, month: &Month) -> bool {
         self.add_with(record, 0, month)
     }
 
     /// The same with what its other nodes have drawn so far; of them it is not known in which hours.
-    pub(crate) fn add_with(&mut self, record: &Record, others_uj: u128, month: &Month) -> bool {
+    pub(crate) fn add_with(&mut self, record: &Brief<'_>, others_uj: u128, month: &Month) -> bool {
         let Some(account) = &record.account else { return false };
         let microjoules = |is_wanted: &dyn Fn(DateTime<Utc>) -> bool| {
             let hours = energy_by_hour(record).filter(|(hour, _)| is_wanted(*hour));
@@ -81,7 +81,7 @@ impl Sums {
             energy_kwh: kwh(own as f64) + others,
             co2e_g: record.co2e_g * share + others * record.intensity.g_per_kwh,
         };
-        self.add_used(account.clone(), used);
+        self.add_used(account.as_ref().to_owned(), used);
         true
     }
 
@@ -117,17 +117,17 @@ mod tests {
         );
         (job.pue, job.co2e_g) = (1.5, 900.0);
         let mut sums = Sums::default();
-        assert!(sums.add(&job, &month));
+        assert!(sums.add(&(&job).into(), &month));
         let mut more = Sums::default();
-        more.add(&job, &month);
+        more.add(&(&job).into(), &month);
         sums.append(more);
         job.account = None;
-        assert!(!sums.add(&job, &month), "of no account");
+        assert!(!sums.add(&(&job).into(), &month), "of no account");
         // Of a job that runs, with another node that has drawn as much: a third of it before.
         let mut running = Sums::default();
         job.account = Some("physics".to_owned());
         job.intensity.g_per_kwh = 100.0;
-        assert!(running.add_with(&job, 10_800_000_000_000, &month));
+        assert!(running.add_with(&(&job).into(), 10_800_000_000_000, &month));
         let used = month.with(now, sums, running);
         // 3 kWh and 600 g, and another 3 kWh at 100 g/kWh.
         let runs = used.running["physics"];

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use chrono::{Days, NaiveDate};
 use ct_core::energy::Component;
-use ct_core::record::Record;
+use ct_core::record::Brief;
 
 use crate::aggregate::slice::energy_by_hour;
 use crate::aggregate::{Key, Report, Sums};
@@ -61,7 +61,7 @@ impl Site {
     /// # Errors
     ///
     /// A record that cannot be split by time.
-    pub(crate) fn add(&mut self, record: &Record, query: &Query) -> Result<bool, String> {
+    pub(crate) fn add(&mut self, record: &Brief<'_>, query: &Query) -> Result<bool, String> {
         if !self.all.add(record, &[], query, None)? {
             return Ok(false);
         }
@@ -77,12 +77,12 @@ impl Site {
         }
         self.add_hours(record, query);
         for warning in &record.warnings {
-            *self.warnings.entry(warning.clone()).or_default() += 1;
+            *self.warnings.entry(warning.as_ref().to_owned()).or_default() += 1;
         }
         Ok(true)
     }
 
-    fn add_hours(&mut self, record: &Record, query: &Query) {
+    fn add_hours(&mut self, record: &Brief<'_>, query: &Query) {
         let all = record.energy_j.total().as_u64();
         let mut used = Day::default();
         for (hour, energy) in energy_by_hour(record) {
@@ -101,18 +101,18 @@ impl Site {
         self.add_sources(record, &used);
     }
 
-    fn add_sources(&mut self, record: &Record, used: &Day) {
+    fn add_sources(&mut self, record: &Brief<'_>, used: &Day) {
         for (component, uj) in Component::ALL.into_iter().zip(used.energy_uj) {
             let name = component.as_str();
-            if let Some(method) = record.method.get(name).filter(|_| uj > 0) {
-                *self.methods.entry((name.to_owned(), method.clone())).or_default() += uj;
+            if let Some(method) = record.method.get(component).as_deref().filter(|_| uj > 0) {
+                *self.methods.entry((name.to_owned(), method.to_owned())).or_default() += uj;
             }
         }
         let (uj, used) = (used.energy_uj.iter().sum::<u128>(), &record.intensity);
         let intensity =
             format!("{}: {} g/kWh, {}, PUE {}", used.zone, used.g_per_kwh, used.source, record.pue);
         *self.intensities.entry(intensity).or_default() += uj;
-        *self.policies.entry(record.attribution.clone()).or_default() += uj;
+        *self.policies.entry(record.attribution.as_ref().to_owned()).or_default() += uj;
     }
 
     /// Adds what came of other records.
@@ -189,13 +189,15 @@ pub(crate) fn top(report: &Report, n: usize) -> (Vec<(String, &Sums)>, usize, u1
 
 #[cfg(test)]
 mod tests {
+    use ct_core::record::Record;
+
     use super::*;
     use crate::job::tests::record;
 
     fn site(records: &[Record]) -> Site {
         let mut site = Site::default();
         for record in records {
-            site.add(record, &Query::default()).unwrap();
+            site.add(&record.into(), &Query::default()).unwrap();
         }
         site
     }

@@ -107,10 +107,15 @@ impl Loaded {
         run
     }
 
+    /// The text of the record beside the logs.
+    pub(crate) fn record_text(&self) -> &[u8] {
+        self.record.bytes().trim_ascii()
+    }
+
     /// The record beside the logs, if there is one.
     pub(crate) fn record(&self, set: LogSet<'_>, outcome: &mut Outcome) -> Option<Record> {
         let path = set.path(LogFile::Record)?;
-        match parse_record(self.record.bytes().trim_ascii()) {
+        match parse_record(self.record_text()) {
             _ if self.record.bytes().is_empty() => None,
             Ok(record) => record,
             Err(error) => {

@@ -90,9 +90,9 @@ fn of_groups() -> Vec<OfGroup> {
         }),
         ("failed_energy", joules(), "Energy of jobs that failed", |s| to_j(s.failed_uj)),
         ("cancelled_energy", joules(), "Energy of cancelled jobs", |s| to_j(s.cancelled_uj)),
-        ("co2e", grams(), "Operational footprint, with PUE", |s| Some(s.co2e_g)),
-        ("embodied_co2e", grams(), "Embodied footprint, where known", |s| s.embodied_g),
-        ("water", Some(Unit::Other("liters".to_owned())), "Water, where known", |s| s.water_l),
+        ("co2e", grams(), "Operational footprint, with PUE", |s| Some(s.co2e_g())),
+        ("embodied_co2e", grams(), "Embodied footprint, where known", |s| s.embodied_g()),
+        ("water", Some(Unit::Other("liters".to_owned())), "Water, where known", |s| s.water_l()),
         ("measured", ratio(), "Share of the energy that was not modelled", Sums::measured_share),
         ("coverage", ratio(), "Share of the time for which meters answered", Sums::coverage),
     ]

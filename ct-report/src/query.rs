@@ -3,7 +3,7 @@
 pub(crate) mod time;
 
 use chrono::{DateTime, Utc};
-use ct_core::record::Record;
+use ct_core::record::Brief;
 
 use crate::query::time::Zone;
 
@@ -63,7 +63,7 @@ impl std::str::FromStr for JobSelector {
 }
 
 impl JobSelector {
-    fn selects(self, record: &Record) -> bool {
+    fn selects(self, record: &Brief<'_>) -> bool {
         let id = Some(self.id);
         match self.part {
             Part::All => {
@@ -80,7 +80,7 @@ impl JobSelector {
 
 impl Query {
     /// Whether a record's job is asked for, whatever its time.
-    pub(crate) fn selects(&self, record: &Record) -> bool {
+    pub(crate) fn selects(&self, record: &Brief<'_>) -> bool {
         let is_in = |list: &[String], value: Option<&str>| {
             list.is_empty() || list.iter().any(|wanted| Some(wanted.as_str()) == value)
         };

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use ct_core::carbon::series;
 use ct_core::config::Config;
-use ct_core::ledger::reader::{Entries, Entry};
+use ct_core::ledger::reader::{BriefEntry, Briefs, Entries, Entry, parse_record};
 use ct_core::log::parser::{Run, parse_output, parse_standard, sum_standard};
 use ct_core::option::{self, Choice, Settings};
 use ct_core::protocol::{Inbox, MAX_MESSAGE, MOST_HANDLES, parse_reply, parse_request, to_line};
+use ct_core::record::Brief;
 
 /// A pair of logs: the first byte says where in the rest the standard log ends.
 pub(crate) fn log_parser(bytes: &[u8]) {
@@ -32,10 +33,10 @@ pub(crate) fn log_parser(bytes: &[u8]) {
     assert!(run.output.skipped.iter().map(|s| &s.line).all(is_in(n_lines(output))));
 }
 
-/// A ledger file: what is read as a record is read again from what it writes, and jobs are the
-/// same with the lines of nodes and without.
+/// A ledger file: what is read as a record is read again from what it writes, and briefs say what
+/// records say.
 pub(crate) fn ledger_line(bytes: &[u8]) {
-    let mut n_jobs = 0;
+    let mut n_jobs = 0_i64;
     for entry in Entries::new(bytes) {
         match entry {
             Ok(Entry::Job(record)) => {
@@ -56,8 +57,15 @@ pub(crate) fn ledger_line(bytes: &[u8]) {
             _ => {}
         }
     }
-    let is_job = |entry: &std::io::Result<Entry>| matches!(entry, Ok(Entry::Job(_)));
-    assert_eq!(Entries::of_jobs(bytes).filter(is_job).count(), n_jobs);
+    let mut briefs = Briefs::new(bytes);
+    while let Ok(Some(entry)) = briefs.read_next() {
+        if let BriefEntry::Job { brief, text, .. } = entry {
+            n_jobs -= 1;
+            let Ok(Some(whole)) = parse_record(text) else { panic!("no record: {brief:?}") };
+            assert_eq!(brief, Brief::from(&whole));
+        }
+    }
+    assert_eq!(n_jobs, 0);
 }
 
 /// The text after `--carbontracker=`: an accepted one resolves or is refused with a reason.

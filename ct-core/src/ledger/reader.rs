@@ -4,7 +4,11 @@
 //! reported as [`Skipped`] and the lines after it are read. What a record cannot say is in
 //! `check`. Knows nothing of who asks for what.
 
+mod briefs;
 mod check;
+mod lines;
+
+pub use briefs::{BriefEntry, Briefs, parse_brief};
 
 use std::fs;
 use std::io::{self, BufRead};
@@ -13,11 +17,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use self::lines::Lines;
 use crate::log::parser::Skipped;
-use crate::record::{NodeRecord, Record, VERSION};
-
-/// Longest line that is read; a record with every hour of a year is below a megabyte.
-const LINE_MAX: usize = 16 << 20;
+use crate::record::{Brief, NodeRecord, Record, VERSION};
 
 /// How our writer begins a job's line: such a line need not be searched for its kind.
 const JOB_PREFIX: &str = "{\"v\":1,\"kind\":\"job\",";
@@ -70,58 +72,23 @@ fn is_month(name: &[u8]) -> bool {
 /// The lines of one ledger file.
 #[derive(Debug)]
 pub struct Entries<R> {
-    input: R,
-    number: usize,
-    line: Vec<u8>,
-    has_nodes: bool,
-    /// Where the line begins, and where the next one does.
-    span: Range<u64>,
+    lines: Lines<R>,
 }
 
 impl<R: BufRead> Entries<R> {
     /// Reads jobs' and nodes' lines from `input`.
     pub fn new(input: R) -> Self {
-        Self { input, number: 0, line: Vec::new(), has_nodes: true, span: 0..0 }
-    }
-
-    /// Reads jobs' lines; those of nodes are [`Entry::Other`] and cost no parsing.
-    pub fn of_jobs(input: R) -> Self {
-        Self { has_nodes: false, ..Self::new(input) }
+        Self { lines: Lines::new(input) }
     }
 
     /// Number of the line that was read last, from 1.
     pub fn line(&self) -> usize {
-        self.number
+        self.lines.number()
     }
 
     /// Bytes of the input that the line that was read last takes up, its newline included.
     pub fn span(&self) -> Range<u64> {
-        self.span.clone()
-    }
-
-    /// Reads the line in the buffer.
-    fn parse_entry(&self, is_whole: bool) -> Entry {
-        let line = self.line.trim_ascii();
-        if !self.has_nodes && line.starts_with(NODE_PREFIX.as_bytes()) && line.ends_with(b"}") {
-            return Entry::Other;
-        }
-        parse_line(line, self.has_nodes).unwrap_or_else(|error| {
-            let torn = if is_whole { "" } else { "torn last line: " };
-            Entry::Skipped(Skipped { line: self.number, reason: format!("{torn}{error}").into() })
-        })
-    }
-
-    /// Reads one line into the buffer; says how long it is, cut at [`LINE_MAX`].
-    fn read_line(&mut self) -> io::Result<usize> {
-        self.line.clear();
-        let mut limited = io::Read::take(&mut self.input, LINE_MAX as u64);
-        let n = limited.read_until(b'\n', &mut self.line)?;
-        let mut skipped = 0;
-        if n == LINE_MAX && !self.line.ends_with(b"\n") {
-            skipped = self.input.skip_until(b'\n')?;
-        }
-        self.span = self.span.end..self.span.end + (n + skipped) as u64;
-        Ok(n)
+        self.lines.span()
     }
 }
 
@@ -129,17 +96,11 @@ impl<R: BufRead> Iterator for Entries<R> {
     type Item = io::Result<Entry>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.read_line() {
-                Err(error) => return Some(Err(error)),
-                Ok(0) => return None,
-                Ok(_) => {}
-            }
-            self.number += 1;
-            let is_whole = self.line.ends_with(b"\n");
-            if !self.line.trim_ascii().is_empty() {
-                return Some(Ok(self.parse_entry(is_whole)));
-            }
+        match self.lines.advance() {
+            Err(error) => Some(Err(error)),
+            Ok(false) => None,
+            Ok(true) => Some(Ok(parse_entry(self.lines.text())
+                .unwrap_or_else(|error| Entry::Skipped(self.lines.skipped(&error))))),
         }
     }
 }
@@ -150,7 +111,7 @@ impl<R: BufRead> Iterator for Entries<R> {
 ///
 /// What is no record of this version, or says what no record can.
 pub fn parse_record(bytes: &[u8]) -> Result<Option<Record>, ParseRecordError> {
-    match parse_line(bytes, false)? {
+    match parse(bytes, false)? {
         Entry::Job(record) => Ok(Some(*record)),
         _ => Ok(None),
     }
@@ -162,15 +123,15 @@ pub fn parse_record(bytes: &[u8]) -> Result<Option<Record>, ParseRecordError> {
 ///
 /// What is no record of this version, or says what no record can.
 pub fn parse_entry(bytes: &[u8]) -> Result<Entry, ParseRecordError> {
-    parse_line(bytes, true)
+    parse(bytes, true)
 }
 
-fn parse_line(bytes: &[u8], has_nodes: bool) -> Result<Entry, ParseRecordError> {
+fn parse(bytes: &[u8], has_nodes: bool) -> Result<Entry, ParseRecordError> {
     let text = std::str::from_utf8(bytes)?;
     match kind_of(text)? {
         (Kind::Job, VERSION) => {
             let record: Record = serde_json::from_str(text)?;
-            check::record(&record).map_err(ParseRecordError::Value)?;
+            check::record(&Brief::from(&record)).map_err(ParseRecordError::Value)?;
             Ok(Entry::Job(Box::new(record)))
         }
         (Kind::Node, VERSION) if has_nodes => {
@@ -250,11 +211,12 @@ mod tests {
 
     fn read(bytes: &[u8]) -> (Vec<u32>, Vec<(usize, String)>) {
         let (mut ids, mut skipped) = (Vec::new(), Vec::new());
-        for entry in Entries::of_jobs(bytes) {
-            match entry.unwrap() {
-                Entry::Job(record) => ids.push(record.job_id),
-                Entry::Node(_) | Entry::Other => {}
-                Entry::Skipped(s) => skipped.push((s.line, s.reason.into_owned())),
+        let mut briefs = Briefs::new(bytes);
+        while let Some(entry) = briefs.read_next().unwrap() {
+            match entry {
+                BriefEntry::Job { brief, .. } => ids.push(brief.job_id),
+                BriefEntry::Other => {}
+                BriefEntry::Skipped(s) => skipped.push((s.line, s.reason.into_owned())),
             }
         }
         (ids, skipped)

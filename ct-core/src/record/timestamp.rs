@@ -45,10 +45,13 @@ fn parse(text: &str) -> Result<DateTime<Utc>, chrono::ParseError> {
     }
 }
 
-/// Reads the form our writer gives, `2026-11-23T04:37:00.123Z`; nothing where it is another, or a
-/// time that needs a closer look (a leap second).
-fn parse_own_form(text: &[u8]) -> Option<DateTime<Utc>> {
-    let text: &[u8; 24] = text.try_into().ok()?;
+/// Bytes of the form our writer gives.
+pub(crate) const LEN: usize = "2026-11-23T04:37:00.123Z".len();
+
+/// Reads the form our writer gives; nothing where it is another, or a time that needs a closer look
+/// (a leap second).
+pub(crate) fn parse_own_form(text: &[u8]) -> Option<DateTime<Utc>> {
+    let text: &[u8; LEN] = text.try_into().ok()?;
     let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')];
     if !marks.iter().all(|(at, mark)| text[*at] == *mark) {
         return None;

@@ -3,8 +3,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::{DateTime, Utc};
-use ct_core::energy::Component;
-use ct_core::record::{EndReason, Record};
+use ct_core::energy::{ByComponent, Component};
+use ct_core::record::{Brief, EndReason};
+use ct_core::units::Microjoules;
 
 use super::slice::{self, Slice};
 
@@ -56,8 +57,8 @@ pub(crate) struct Part {
 
 impl Part {
     /// A record as one part.
-    pub(crate) fn whole(record: &Record) -> Self {
-        Self::of(record, &slice::whole(record))
+    pub(crate) fn whole(record: &Brief<'_>) -> Self {
+        Splitter::new(record).part(&slice::whole(record))
     }
 
     /// The parts of a record by hour.
@@ -66,39 +67,67 @@ impl Part {
     ///
     /// A record that is longer than ten years.
     #[cfg(feature = "parquet")]
-    pub(crate) fn by_hour(record: &Record) -> Result<Vec<Self>, String> {
-        let slices = slice::by_hour(record)?;
-        Ok(slices.iter().map(|slice| Self::of(record, slice)).collect())
+    pub(crate) fn by_hour(record: &Brief<'_>) -> Result<Vec<Self>, String> {
+        let mut slices = Vec::new();
+        slice::by_hour(record, &mut slices)?;
+        let splitter = Splitter::new(record);
+        Ok(slices.iter().map(|slice| splitter.part(slice)).collect())
+    }
+}
+
+/// Makes parts of a record's slices.
+pub(super) struct Splitter<'a> {
+    record: &'a Brief<'a>,
+    /// Energy of the whole record.
+    all_uj: u128,
+    /// Which components were measured rather than modelled, in the order of [`Component::ALL`].
+    is_measured: [bool; 4],
+}
+
+impl<'a> Splitter<'a> {
+    pub(super) fn new(record: &'a Brief<'a>) -> Self {
+        let all_uj = components(&record.energy_j).iter().sum();
+        Self { record, all_uj, is_measured: Component::ALL.map(|c| is_measured(record, c)) }
     }
 
-    /// A slice of a record.
-    pub(super) fn of(record: &Record, slice: &Slice) -> Self {
+    /// What a slice adds.
+    pub(super) fn part(&self, slice: &Slice) -> Part {
+        let record = self.record;
         let elapsed_s = record.elapsed_s * slice.time_share;
-        let energy_uj = Component::ALL.map(|c| u128::from(slice.energy.get(c).as_u64()));
-        let measured = Component::ALL.into_iter().zip(energy_uj);
-        let measured = measured.filter(|(component, _)| is_measured(record, *component));
-        let share = energy_share(record, slice);
-        Self {
+        let energy_uj = components(&slice.energy);
+        let measured =
+            energy_uj.iter().zip(self.is_measured).filter(|(_, is_measured)| *is_measured);
+        let share = self.energy_share(slice, energy_uj.iter().sum());
+        Part {
             hour: slice.hour,
             elapsed_s,
             covered_s: elapsed_s * record.coverage,
             core_s: elapsed_s * f64::from(record.alloc_cpus),
-            gpu_s: elapsed_s * gpus(record),
+            gpu_s: elapsed_s * record.gpus,
             energy_uj,
             idle_uj: slice.idle_uj,
             gpu_unused_uj: slice.gpu_unused_uj,
-            measured_uj: measured.map(|(_, uj)| uj).sum(),
+            measured_uj: measured.map(|(uj, _)| uj).sum(),
             co2e_g: record.co2e_g * share,
             // A node is made of the same stuff whatever it draws.
             embodied_g: record.embodied_g.map(|g| g * slice.time_share),
             water_l: record.water_l.map(|l| l * share),
         }
     }
+
+    /// A slice's share of the record's energy, or of its time where it used none.
+    fn energy_share(&self, slice: &Slice, uj: u128) -> f64 {
+        if self.all_uj == 0 { slice.time_share } else { uj as f64 / self.all_uj as f64 }
+    }
 }
 
-/// GPUs held, each with the share of it that was.
-pub(crate) fn gpus(record: &Record) -> f64 {
-    record.gpus.iter().map(|gpu| gpu.share).sum()
+fn components(energy: &ByComponent<Microjoules>) -> [u128; 4] {
+    Component::ALL.map(|component| u128::from(energy.get(component).as_u64()))
+}
+
+fn is_measured(record: &Brief<'_>, component: Component) -> bool {
+    let method = record.method.get(component).as_deref();
+    method.is_some_and(|m| !m.starts_with("modelled") && !m.starts_with("simulated"))
 }
 
 /// Whose part it is.
@@ -141,7 +170,7 @@ impl From<EndReason> for End {
 
 impl JobRef {
     /// The job of a record that is at hand as a whole.
-    pub(super) fn of(record: &Record) -> Self {
+    pub(super) fn of(record: &Brief<'_>) -> Self {
         Self {
             cluster: ClusterHash::of(&record.cluster),
             job_id: record.job_id,
@@ -157,20 +186,4 @@ impl JobRef {
         let outside = if self.job_id == 0 { self.start_ms } else { 0 };
         (self.cluster, self.job_id, self.restart, outside)
     }
-}
-
-/// The slice's share of the record's energy, or of its time where it used none.
-fn energy_share(record: &Record, slice: &Slice) -> f64 {
-    let sum = |energy: &ct_core::energy::ByComponent<ct_core::units::Microjoules>| {
-        Component::ALL.iter().map(|c| u128::from(energy.get(*c).as_u64())).sum::<u128>()
-    };
-    match sum(&record.energy_j) {
-        0 => slice.time_share,
-        all => sum(&slice.energy) as f64 / all as f64,
-    }
-}
-
-fn is_measured(record: &Record, component: Component) -> bool {
-    let method = record.method.get(component.as_str());
-    method.is_some_and(|m| !m.starts_with("modelled") && !m.starts_with("simulated"))
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ct_core::energy::{ByComponent, Component};
-use ct_core::record::Record;
+use ct_core::record::Brief;
 use ct_core::units::Microjoules;
 
 /// Longest job that is split: ten years of hours. A longer one is a clock gone wrong.
@@ -33,7 +33,7 @@ impl Slice {
 }
 
 /// The record as one slice.
-pub(super) fn whole(record: &Record) -> Slice {
+pub(super) fn whole(record: &Brief<'_>) -> Slice {
     Slice {
         energy: record.energy_j,
         idle_uj: Component::ALL.into_iter().map(|c| idle_uj(record, c)).sum(),
@@ -42,7 +42,7 @@ pub(super) fn whole(record: &Record) -> Slice {
     }
 }
 
-/// The record by hour of UTC.
+/// Puts the record by hour of UTC into `slices`, which is emptied before.
 ///
 /// Its idle part, which the record has only as a whole, goes with the energy of each component.
 ///
@@ -50,14 +50,14 @@ pub(super) fn whole(record: &Record) -> Slice {
 ///
 /// A record that is longer than ten years. That its hours add up to its energy is the reader's to
 /// see.
-pub(super) fn by_hour(record: &Record) -> Result<Vec<Slice>, String> {
+pub(super) fn by_hour(record: &Brief<'_>, slices: &mut Vec<Slice>) -> Result<(), String> {
     let n_hours = (record.end - record.start).num_hours();
     if n_hours > HOURS_MAX {
         return Err(format!("job takes {n_hours} hours, expected {HOURS_MAX} at most"));
     }
-    let mut slices = time_by_hour(record);
+    time_by_hour(record, slices);
     for (hour, energy) in energy_by_hour(record) {
-        let slice = slice_of(&mut slices, hour);
+        let slice = slice_of(slices, hour);
         for component in Component::ALL {
             let sum = slice.energy.get(component).as_u64();
             let sum = sum.saturating_add(energy.get(component).as_u64());
@@ -65,10 +65,10 @@ pub(super) fn by_hour(record: &Record) -> Result<Vec<Slice>, String> {
         }
     }
     for component in Component::ALL {
-        split(idle_uj(record, component), &mut slices, component, |slice| &mut slice.idle_uj);
+        split(idle_uj(record, component), slices, component, |slice| &mut slice.idle_uj);
     }
-    split(gpu_unused_uj(record), &mut slices, Component::Gpu, |slice| &mut slice.gpu_unused_uj);
-    Ok(slices)
+    split(gpu_unused_uj(record), slices, Component::Gpu, |slice| &mut slice.gpu_unused_uj);
+    Ok(())
 }
 
 /// The slice of an hour. Energy is booked to hours of the job but for a clock that was set.
@@ -94,17 +94,18 @@ fn split(
     of: impl Fn(&mut Slice) -> &mut u128,
 ) {
     if total > 0 {
-        let parts = in_proportion(total, &weights(slices, component));
-        slices.iter_mut().zip(parts).for_each(|(slice, part)| *of(slice) += part);
+        let weight = |slice: &Slice| u128::from(slice.energy.get(component).as_u64());
+        let mut parts = Proportion::new(total, slices.iter().map(weight).sum());
+        slices.iter_mut().for_each(|slice| *of(slice) += parts.next(weight(slice)));
     }
 }
 
 /// The energy of a record by the hour of UTC it is booked to.
 ///
 /// A record without energy by hour is charged to the hour it ends in.
-pub(crate) fn energy_by_hour(
-    record: &Record,
-) -> impl Iterator<Item = (DateTime<Utc>, ByComponent<Microjoules>)> + '_ {
+pub(crate) fn energy_by_hour<'a>(
+    record: &'a Brief<'_>,
+) -> impl Iterator<Item = (DateTime<Utc>, ByComponent<Microjoules>)> + use<'a> {
     let last = (record.end - TimeDelta::milliseconds(1)).max(record.start);
     let whole = record.energy_by_hour.is_empty().then(|| (hour_of(last), record.energy_j));
     let hours = record.energy_by_hour.iter().map(|hour| (hour_of(hour.0), hour.energy()));
@@ -118,40 +119,50 @@ pub(crate) fn hour_of(at: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// The idle part of a component, which is never more than its energy.
-fn idle_uj(record: &Record, component: Component) -> u128 {
+fn idle_uj(record: &Brief<'_>, component: Component) -> u128 {
     u128::from((*record.idle_j.get(component)).min(*record.energy_j.get(component)).as_u64())
 }
 
-fn gpu_unused_uj(record: &Record) -> u128 {
+fn gpu_unused_uj(record: &Brief<'_>) -> u128 {
     u128::from(record.gpu_unused_j.min(record.energy_j.gpu).as_u64())
-}
-
-fn weights(slices: &[Slice], component: Component) -> Vec<u128> {
-    slices.iter().map(|slice| u128::from(slice.energy.get(component).as_u64())).collect()
 }
 
 /// Splits `total` in proportion to `weights`, exactly: each part is rounded so that the parts up
 /// to it are the nearest whole number below, and none is more than its weight where the total is
 /// not more than theirs.
 pub(crate) fn in_proportion(total: u128, weights: &[u128]) -> Vec<u128> {
-    let sum: u128 = weights.iter().sum();
-    let mut seen = 0;
-    let mut given = 0;
-    let part = |weight: &u128| {
-        seen += weight;
+    let mut parts = Proportion::new(total, weights.iter().sum());
+    weights.iter().map(|weight| parts.next(*weight)).collect()
+}
+
+/// A total that is split, weight by weight.
+struct Proportion {
+    total: u128,
+    sum: u128,
+    seen: u128,
+    given: u128,
+}
+
+impl Proportion {
+    fn new(total: u128, sum: u128) -> Self {
+        Self { total, sum, seen: 0, given: 0 }
+    }
+
+    /// The part of the next weight.
+    fn next(&mut self, weight: u128) -> u128 {
+        self.seen += weight;
         // Both factors are sums of 64-bit numbers that do not exceed one.
-        let due = total.checked_mul(seen).and_then(|product| product.checked_div(sum));
-        let part = due.unwrap_or_default().saturating_sub(given);
-        given += part;
+        let due = self.total.checked_mul(self.seen).and_then(|all| all.checked_div(self.sum));
+        let part = due.unwrap_or_default().saturating_sub(self.given);
+        self.given += part;
         part
-    };
-    weights.iter().map(part).collect()
+    }
 }
 
 /// Slices without energy: the hours from start to end, each with its share of the time.
-fn time_by_hour(record: &Record) -> Vec<Slice> {
+fn time_by_hour(record: &Brief<'_>, slices: &mut Vec<Slice>) {
     let total_ms = (record.end - record.start).num_milliseconds();
-    let mut slices = Vec::new();
+    slices.clear();
     let mut at = record.start;
     while slices.is_empty() || at < record.end {
         let hour = hour_of(at);
@@ -161,7 +172,6 @@ fn time_by_hour(record: &Record) -> Vec<Slice> {
         slices.push(Slice::empty(at, time_share));
         at = next;
     }
-    slices
 }
 
 #[cfg(test)]

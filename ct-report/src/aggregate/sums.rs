@@ -1,10 +1,12 @@
 //! The sums of one group.
 
 use std::collections::HashSet;
+use std::ops::AddAssign;
 
 use ct_core::energy::Component;
 use foldhash::HashMap;
 
+use super::exact::ExactSum;
 use super::part::{End, JobKey, JobRef, Part};
 use crate::intensity::reprice::Repriced;
 
@@ -14,7 +16,7 @@ pub(crate) struct Sums {
     /// Jobs of one node.
     n_single: usize,
     /// Their time.
-    elapsed_s: f64,
+    elapsed_s: ExactSum,
     /// Jobs over several nodes, with the time on the node that took longest.
     longest_s: HashMap<JobKey, f64>,
     /// Records of which parts came from several files, by job and record: nodes of the job, and time.
@@ -32,16 +34,13 @@ pub(crate) struct Sums {
     pub(crate) failed_uj: u128,
     /// Energy of jobs that were cancelled.
     pub(crate) cancelled_uj: u128,
-    /// Operational footprint in gCO2e.
-    pub(crate) co2e_g: f64,
-    /// Embodied footprint in gCO2e; `None` where no record knows it.
-    pub(crate) embodied_g: Option<f64>,
-    /// Water in litres; `None` where no record knows it.
-    pub(crate) water_l: Option<f64>,
-    core_s: f64,
-    gpu_s: f64,
-    covered_s: f64,
-    node_s: f64,
+    co2e_g: ExactSum,
+    embodied_g: Option<ExactSum>,
+    water_l: Option<ExactSum>,
+    core_s: ExactSum,
+    gpu_s: ExactSum,
+    covered_s: ExactSum,
+    node_s: ExactSum,
     repriced: Option<Repriced>,
 }
 
@@ -119,9 +118,24 @@ impl Sums {
         *self.repriced.get_or_insert_default() += part;
     }
 
+    /// Operational footprint in gCO2e.
+    pub(crate) fn co2e_g(&self) -> f64 {
+        self.co2e_g.value()
+    }
+
+    /// Embodied footprint in gCO2e; `None` where no record knows it.
+    pub(crate) fn embodied_g(&self) -> Option<f64> {
+        self.embodied_g.map(ExactSum::value)
+    }
+
+    /// Water in litres; `None` where no record knows it.
+    pub(crate) fn water_l(&self) -> Option<f64> {
+        self.water_l.map(ExactSum::value)
+    }
+
     /// Footprint at the prices of the file that was named, in gCO2e.
     pub(crate) fn co2e_repriced_g(&self) -> Option<f64> {
-        self.repriced.map(|sum| sum.co2e_g)
+        self.repriced.map(|sum| sum.co2e_g.value())
     }
 
     /// Share of the energy that the file had a price for.
@@ -132,7 +146,7 @@ impl Sums {
     /// SCI with the job as functional unit, in gCO2e; `None` without jobs.
     pub(crate) fn sci_g_per_job(&self) -> Option<f64> {
         let n = self.n_jobs();
-        (n > 0).then(|| (self.co2e_g + self.embodied_g.unwrap_or(0.0)) / n as f64)
+        (n > 0).then(|| (self.co2e_g() + self.embodied_g().unwrap_or(0.0)) / n as f64)
     }
 
     /// Jobs, each once however many nodes it had.
@@ -165,7 +179,7 @@ impl Sums {
         }
         times.extend(longest_s.into_values());
         times.sort_by(f64::total_cmp);
-        (self.elapsed_s + times.iter().sum::<f64>()) / 3600.0
+        (self.elapsed_s.value() + times.iter().sum::<f64>()) / 3600.0
     }
 
     /// Energy of a component in microjoules.
@@ -186,12 +200,12 @@ impl Sums {
 
     /// CPUs held, times hours.
     pub(crate) fn core_hours(&self) -> f64 {
-        self.core_s / 3600.0
+        self.core_s.value() / 3600.0
     }
 
     /// GPUs held, times hours.
     pub(crate) fn gpu_hours(&self) -> f64 {
-        self.gpu_s / 3600.0
+        self.gpu_s.value() / 3600.0
     }
 
     /// Share of the energy that was measured rather than modelled; `None` without energy.
@@ -202,11 +216,17 @@ impl Sums {
 
     /// Share of the time for which meters answered; `None` without time.
     pub(crate) fn coverage(&self) -> Option<f64> {
-        (self.node_s > 0.0).then(|| self.covered_s / self.node_s)
+        let node_s = self.node_s.value();
+        (node_s > 0.0).then(|| self.covered_s.value() / node_s)
     }
 }
 
 /// Adds a value that not every record knows.
-fn add_known(sum: &mut Option<f64>, value: Option<f64>) {
-    *sum = value.map_or(*sum, |value| Some(sum.unwrap_or_default() + value));
+fn add_known<T>(sum: &mut Option<ExactSum>, value: Option<T>)
+where
+    ExactSum: AddAssign<T>,
+{
+    if let Some(value) = value {
+        *sum.get_or_insert_default() += value;
+    }
 }

@@ -9,11 +9,12 @@ use chrono::Utc;
 use clap::Args;
 use ct_core::account::{AccountUse, FILE_NAME};
 use ct_core::config::{ANY_ACCOUNT, Config};
-use ct_core::record::Record;
+use ct_core::record::{Brief, Record};
 
 use crate::account::{Month, Sums};
 use crate::cli::output::{OutputArgs, write_file};
 use crate::diagnostic::Outcome;
+use crate::load::groups::Order;
 use crate::load::jobs::{self, Place, Sources};
 use crate::load::live;
 use crate::load::pieces::Ledger;
@@ -52,11 +53,11 @@ pub(crate) fn run(args: &BudgetArgs) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     // Before the ledger: a job that ends meanwhile is found in both, and counts there.
     let running = Running::read(&dir, &mut outcome);
-    let add = |sums: &mut Sums, record: &Record, _: Place<'_>, outcome: &mut Outcome| {
+    let add = |sums: &mut Sums, record: &Brief<'_>, _: Place<'_>, outcome: &mut Outcome| {
         running.note_ended(record);
         outcome.matched += usize::from(sums.add(record, &month));
     };
-    let ended = jobs::fold(&sources, &mut outcome, add, Sums::append)?;
+    let ended = jobs::fold(&sources, Order::OfNames, &mut outcome, add, Sums::append)?;
     let running = running.sums(&month);
     let used = month.with(now, ended, running);
     // A month without a job is no failure.
@@ -74,8 +75,8 @@ pub(crate) fn run(args: &BudgetArgs) -> Result<Outcome> {
 /// A run of a job, whatever its node.
 type RunKey = (String, u32, u32);
 
-fn run_key(record: &Record) -> RunKey {
-    (record.cluster.clone(), record.job_id, record.restart)
+fn run_key(record: &Brief<'_>) -> RunKey {
+    (record.cluster.as_ref().to_owned(), record.job_id, record.restart)
 }
 
 /// The jobs that run: the record of the first node, what the others have drawn, and whether the
@@ -86,12 +87,12 @@ impl Running {
     fn read(ledger: &Path, outcome: &mut Outcome) -> Self {
         let with_others = |record: Record| {
             let others_uj = live::drawn_by_others(ledger, &record);
-            (run_key(&record), (record, others_uj, AtomicBool::new(false)))
+            (run_key(&Brief::from(&record)), (record, others_uj, AtomicBool::new(false)))
         };
         Self(live::records(ledger, outcome).into_iter().map(with_others).collect())
     }
 
-    fn note_ended(&self, record: &Record) {
+    fn note_ended(&self, record: &Brief<'_>) {
         if let Some((_, _, has_ended)) = self.0.get(&run_key(record)) {
             has_ended.store(true, Ordering::Relaxed);
         }
@@ -101,7 +102,7 @@ impl Running {
         let mut sums = Sums::default();
         for (record, others_uj, has_ended) in self.0.into_values() {
             if !has_ended.into_inner() {
-                sums.add_with(&record, others_uj, month);
+                sums.add_with(&Brief::from(&record), others_uj, month);
             }
         }
         sums

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use ct_core::record::Record;
+use ct_core::record::Brief;
 
 use crate::aggregate::slice::hour_of;
 use crate::cli::output::write_file;
 use crate::cli::selection::Selection;
 use crate::diagnostic::Outcome;
 use crate::html::Site;
+use crate::load::groups::Order;
 use crate::load::jobs::{self, Place};
 use crate::load::nodes::{self, Books, NodeQuery};
 use crate::load::pieces::Ledger;
@@ -33,13 +34,14 @@ pub(crate) fn run(args: &HtmlArgs) -> Result<Outcome> {
     let query = args.selection.query()?;
     let sources = args.selection.sources(&query)?;
     let mut outcome = Outcome::default();
-    let add = |site: &mut Site, record: &Record, place: Place<'_>, outcome: &mut Outcome| match site
-        .add(record, &query)
-    {
-        Ok(is_counted) => outcome.matched += usize::from(is_counted),
-        Err(reason) => outcome.skip_part(place.path, Some(place.line), reason),
-    };
-    let site = jobs::fold(&sources, &mut outcome, add, Site::append)?;
+    let add =
+        |site: &mut Site, record: &Brief<'_>, place: Place<'_>, outcome: &mut Outcome| match site
+            .add(record, &query)
+        {
+            Ok(is_counted) => outcome.matched += usize::from(is_counted),
+            Err(reason) => outcome.skip_part(place.path, Some(place.line), reason),
+        };
+    let site = jobs::fold(&sources, Order::OfNames, &mut outcome, add, Site::append)?;
     if outcome.matched == 0 {
         return Ok(outcome);
     }

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use chrono::Utc;
 use clap::Args;
-use ct_core::record::Record;
+use ct_core::ledger::reader::parse_record;
+use ct_core::record::{Brief, Record};
 
 use crate::cli::output::write_file;
 use crate::diagnostic::{Outcome, note};
 use crate::job::share::NodeShare;
 use crate::job::summary::Summary;
 use crate::job::{Run, is_one_job, runs, shown_id};
+use crate::load::groups::Order;
 use crate::load::jobs::{self, Place, Sources};
 use crate::load::live;
 use crate::load::pieces::Ledger;
@@ -74,12 +76,13 @@ pub(crate) fn run(args: &JobArgs) -> Result<Outcome> {
     let query = query(args)?;
     let mut outcome = Outcome::default();
     let sources = sources(args, &query)?;
-    let add = |found: &mut Vec<Record>, record: &Record, _: Place<'_>, _: &mut Outcome| {
-        if query.touches(record.start, record.end) && query.selects(record) {
-            found.push(record.clone());
+    let add = |found: &mut Vec<Record>, brief: &Brief<'_>, place: Place<'_>, _: &mut Outcome| {
+        if query.touches(brief.start, brief.end) && query.selects(brief) {
+            // A brief is of a record.
+            found.extend(parse_record(place.text).ok().flatten());
         }
     };
-    let mut records = jobs::fold(&sources, &mut outcome, add, Vec::extend)?;
+    let mut records = jobs::fold(&sources, Order::OfNames, &mut outcome, add, Vec::extend)?;
     records.extend(running(&sources, &query, &records, &mut outcome));
     let runs = runs(records);
     outcome.matched = runs.len();
@@ -107,7 +110,7 @@ fn running(
     let mut found = live::records(&ledger.dir, outcome);
     found.retain(|record| {
         let is_ended = ended.iter().any(|e| e.key() == record.key() && e.start == record.start);
-        !is_ended && query.touches(record.start, record.end) && query.selects(record)
+        !is_ended && query.touches(record.start, record.end) && query.selects(&Brief::from(record))
     });
     found
 }

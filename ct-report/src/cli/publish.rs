@@ -9,11 +9,12 @@ use anyhow::{Context, Result, anyhow};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use ct_core::config::Config;
-use ct_core::record::Record;
+use ct_core::record::Brief;
 
 use crate::cli::output::OutputArgs;
 use crate::cli::selection::Selection;
 use crate::diagnostic::{Outcome, note};
+use crate::load::groups::Order;
 use crate::load::jobs::{self, Place};
 use crate::progress::Progress;
 use crate::publish::accounting::{Accounting, Refusal, Row, own_cluster};
@@ -77,10 +78,10 @@ pub(crate) fn run(args: &PublishArgs) -> Result<Outcome> {
     let mut sources = args.selection.sources(&query)?;
     sources.since = sources.since.map(|since| since - LOOKBACK);
     sources.wants_whole_jobs = false;
-    let add = |jobs: &mut Jobs, record: &Record, _: Place<'_>, _: &mut Outcome| {
+    let add = |jobs: &mut Jobs, record: &Brief<'_>, _: Place<'_>, _: &mut Outcome| {
         jobs.add(record, &query);
     };
-    let jobs = jobs::fold(&sources, &mut outcome, add, Jobs::append)?.ended(&query);
+    let jobs = jobs::fold(&sources, Order::OfNames, &mut outcome, add, Jobs::append)?.ended(&query);
     outcome.matched = jobs.len();
     let path = args.state()?;
     let now = Utc::now();

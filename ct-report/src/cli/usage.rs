@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, bail};
 use chrono::Utc;
 use clap::Args;
 use ct_core::log::parser::Skipped;
-use ct_core::record::Record;
+use ct_core::record::Brief;
 
 use crate::aggregate::column::{Behind, Column, columns};
 #[cfg(feature = "parquet")]
@@ -16,6 +16,7 @@ use crate::aggregate::{Group, Key, Report, Sums};
 use crate::cli::output::{OutputArgs, write_file};
 use crate::diagnostic::{Outcome, note};
 use crate::intensity::reprice::Repricer;
+use crate::load::groups::Order;
 #[cfg(feature = "parquet")]
 use crate::load::hours::{self, Ask};
 use crate::load::jobs::{self, Place, Sources};
@@ -124,7 +125,7 @@ pub(crate) fn run(args: &UsageArgs) -> Result<Outcome> {
     let repricer = args.reprice.as_deref();
     let repricer = repricer.map(|file| Repricer::read(file, args.zone.as_deref(), &mut outcome));
     let repricer = repricer.transpose()?;
-    let add = |sum: &mut Sum, record: &Record, place: Place<'_>, outcome: &mut Outcome| {
+    let add = |sum: &mut Sum, record: &Brief<'_>, place: Place<'_>, outcome: &mut Outcome| {
         let joined = sacct.as_ref().map(|sacct| joined(sacct, record, &query, &mut sum.seen));
         match sum.report.add(joined.as_ref().unwrap_or(record), by, &query, repricer.as_ref()) {
             Ok(is_counted) => outcome.matched += usize::from(is_counted),
@@ -137,7 +138,7 @@ pub(crate) fn run(args: &UsageArgs) -> Result<Outcome> {
     let sources = sources(args, &query)?;
     let sum = match from_hours(args, &columns, &query, &sources, &mut outcome, &add)? {
         Some(sum) => sum,
-        None => jobs::fold(&sources, &mut outcome, add, Sum::append)?,
+        None => jobs::fold(&sources, Order::Any, &mut outcome, add, Sum::append)?,
     };
     let accounted = sacct.map(|sacct| sacct.reckon(&args.by, &query, &sum.seen));
     if args.openmetrics {
@@ -162,7 +163,7 @@ fn from_hours(
     query: &Query,
     sources: &Sources,
     outcome: &mut Outcome,
-    add: &(impl Fn(&mut Sum, &Record, Place<'_>, &mut Outcome) + Sync),
+    add: &(impl Fn(&mut Sum, &Brief<'_>, Place<'_>, &mut Outcome) + Sync),
 ) -> Result<Option<Sum>> {
     // Prices are of the zone that a record names; accounting is compared job by job.
     if args.reprice.is_some() || args.sacct.is_some() || args.openmetrics {
@@ -185,7 +186,12 @@ fn from_hours<A>(
 }
 
 /// The record with what Slurm's accounting knows beside it; notes whether it knows the job.
-fn joined(sacct: &Accounting, record: &Record, query: &Query, seen: &mut Seen) -> Record {
+fn joined<'a>(
+    sacct: &'a Accounting,
+    record: &Brief<'a>,
+    query: &Query,
+    seen: &mut Seen,
+) -> Brief<'a> {
     let mut record = record.clone();
     let number = sacct.find(&record);
     if let Some(number) = number {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use chrono::{DateTime, Utc};
-use ct_core::record::{NodeRecord, Record};
+use ct_core::record::{Brief, NodeRecord, Record};
 
 use crate::aggregate::part::Part;
 use crate::dataset::{Table, Written, partition};
@@ -27,7 +27,7 @@ pub(super) struct JobRows<'a> {
 /// A record that does not fit the tables.
 pub(super) fn job_rows<'a>(record: &'a Record, line: &'a str) -> Result<JobRows<'a>, String> {
     let job = rows::job(record, line)?;
-    let parts = Part::by_hour(record)?;
+    let parts = Part::by_hour(&Brief::from(record))?;
     for part in &parts {
         rows::hour(record, part, Position::default())?;
     }

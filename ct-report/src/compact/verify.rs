@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use ct_core::energy::Component;
-use ct_core::record::{NodeRecord, Record};
+use ct_core::record::{Brief, NodeRecord, Record};
 
 use crate::aggregate::part::Part;
 use crate::dataset::{Table, Written, parts_of};
@@ -58,7 +58,7 @@ impl TableSums {
 impl Sums {
     /// Adds a record as it stands in the ledger, by its own figures and not by the tables' rows.
     pub(super) fn add_job(&mut self, record: &Record, line: &str) {
-        let whole = Part::whole(record);
+        let whole = Part::whole(&Brief::from(record));
         let [cpu, dram, gpu, rest] =
             Component::ALL.map(|c| i128::from(record.energy_j.get(c).as_u64()));
         let wide = |uj: u128| i128::try_from(uj).unwrap_or(i128::MAX);
@@ -89,7 +89,7 @@ impl Sums {
 
 /// Hours a record has rows for.
 fn hours_of(record: &Record) -> u64 {
-    Part::by_hour(record).map_or(0, |parts| parts.len() as u64)
+    Part::by_hour(&Brief::from(record)).map_or(0, |parts| parts.len() as u64)
 }
 
 /// Reads the files of a cluster back and compares counts, sums and texts with the ledger's.

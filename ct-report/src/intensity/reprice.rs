@@ -9,10 +9,11 @@ use chrono::{DateTime, Utc};
 use ct_core::carbon::intensity::{HourIntensity, IntensitySeries, Point, hour_of};
 use ct_core::carbon::series;
 use ct_core::energy::HourEnergy;
-use ct_core::record::Record;
+use ct_core::record::Brief;
 use ct_core::units::{CarbonIntensity, Joules, Pue};
 
 use super::file;
+use crate::aggregate::ExactSum;
 use crate::diagnostic::{Hint, Outcome};
 
 /// Prices by zone and hour.
@@ -27,7 +28,7 @@ pub(crate) struct Repricer {
 /// What the file did not have, or only as a forecast.
 #[derive(Debug, Default)]
 pub(crate) struct Gaps {
-    /// Zones of records that the file does not have, the first [`MOST_ZONES`].
+    /// Zones of records that the file does not have, the first [`MOST_ZONES`] of them by name.
     zones: BTreeSet<String>,
     /// Energy priced with a forecast, in microjoules.
     forecast_uj: u128,
@@ -38,8 +39,11 @@ const MOST_ZONES: usize = 16;
 
 impl Gaps {
     fn add_zone(&mut self, zone: &str) {
-        if self.zones.len() < MOST_ZONES && !self.zones.contains(zone) {
+        if !self.zones.contains(zone) {
             self.zones.insert(zone.to_owned());
+        }
+        if self.zones.len() > MOST_ZONES {
+            self.zones.pop_last();
         }
     }
 
@@ -54,7 +58,7 @@ impl Gaps {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Repriced {
     /// Operational footprint in gCO2e, PUE included; of hours without a price as the record has it.
-    pub(crate) co2e_g: f64,
+    pub(crate) co2e_g: ExactSum,
     /// Energy with a price, in microjoules.
     covered_uj: u128,
     /// All energy, in microjoules.
@@ -111,7 +115,7 @@ impl Repricer {
     /// Prices one hour of a record, or all of it, and notes what was not found.
     pub(crate) fn reprice(
         &self,
-        record: &Record,
+        record: &Brief<'_>,
         hour: Option<DateTime<Utc>>,
         gaps: &mut Gaps,
     ) -> Repriced {
@@ -132,7 +136,12 @@ impl Repricer {
         sum
     }
 
-    fn price(&self, record: &Record, at: DateTime<Utc>, gaps: &mut Gaps) -> Option<&HourIntensity> {
+    fn price(
+        &self,
+        record: &Brief<'_>,
+        at: DateTime<Utc>,
+        gaps: &mut Gaps,
+    ) -> Option<&HourIntensity> {
         let zone = self.zone.as_deref().unwrap_or(&record.intensity.zone);
         let series = self.zones.get(zone);
         if series.is_none() {
@@ -162,7 +171,7 @@ impl Repricer {
 }
 
 fn one_hour(
-    record: &Record,
+    record: &Brief<'_>,
     energy: &HourEnergy,
     pue: Option<Pue>,
     price: Option<CarbonIntensity>,
@@ -173,18 +182,18 @@ fn one_hour(
     let kwh = total.to_joules().to_kilowatt_hours();
     let kwh = pue.map_or(kwh, |pue| kwh * pue);
     Repriced {
-        co2e_g: (kwh * price.unwrap_or(own)).as_grams(),
+        co2e_g: ExactSum::from((kwh * price.unwrap_or(own)).as_grams()),
         covered_uj: if price.is_some() { all_uj } else { 0 },
         all_uj,
     }
 }
 
 /// A record that does not know its hours keeps its value.
-fn whole(record: &Record, hour: Option<DateTime<Utc>>) -> Repriced {
+fn whole(record: &Brief<'_>, hour: Option<DateTime<Utc>>) -> Repriced {
     let last = hour_of((record.end - chrono::TimeDelta::milliseconds(1)).max(record.start));
     if hour.is_some_and(|hour| hour_of(hour) != last) {
         return Repriced::default();
     }
     let all_uj = u128::from(record.energy_j.total().as_u64());
-    Repriced { co2e_g: record.co2e_g, covered_uj: 0, all_uj }
+    Repriced { co2e_g: ExactSum::from(record.co2e_g), covered_uj: 0, all_uj }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ct_core::energy::Component;
+use ct_core::record::Brief;
 
 use super::Run;
 use crate::aggregate::slice::energy_by_hour;
@@ -36,7 +37,7 @@ impl Hour {
 pub(crate) fn hours(run: &Run) -> Vec<Hour> {
     let mut by_hour: BTreeMap<DateTime<Utc>, [u128; 4]> = BTreeMap::new();
     for record in run.records() {
-        for (hour, energy) in energy_by_hour(record) {
+        for (hour, energy) in energy_by_hour(&Brief::from(record)) {
             let sums = by_hour.entry(hour).or_default();
             for (sum, component) in sums.iter_mut().zip(Component::ALL) {
                 *sum += u128::from(energy.get(component).as_u64());

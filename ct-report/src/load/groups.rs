@@ -9,6 +9,8 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
@@ -71,54 +73,121 @@ impl Ord for Piece {
     }
 }
 
-/// Sets of files whose results are in memory at once, per processor.
-const SETS_AT_ONCE: usize = 8;
-
-/// What came of a set of files.
-pub(super) struct Part<T> {
-    /// Nodes that were found there.
-    pub(super) nodes: Vec<NodeId>,
-    /// What was made of them.
-    pub(super) done: T,
+/// In what order results are added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// That of the names of files.
+    OfNames,
+    /// As threads get to them: for sums that are the same in any order. Each thread has one, not
+    /// each node.
+    Any,
 }
 
-/// Gives the files of each node to `work` and adds up what that returns with `merge`, in the order
-/// of the names of files.
+/// Sets of files whose results are in memory at once, per processor, where they are kept in order.
+const SETS_AT_ONCE: usize = 8;
+
+/// What came of all sets of files.
+struct Round<T> {
+    sum: T,
+    sets: Vec<Done>,
+}
+
+/// A set of files that was read.
+struct Done {
+    number: usize,
+    /// Nodes that were found there.
+    nodes: Vec<NodeId>,
+    outcome: Outcome,
+}
+
+/// Gives the files of each node to `work`, which adds what they come to and says of which nodes
+/// they are, and adds up sums with `merge`.
 pub(super) fn fold<T: Default + Send>(
     files: Vec<Piece>,
+    order: Order,
     outcome: &mut Outcome,
-    work: impl Fn(&[Piece], &mut Outcome) -> Part<T> + Sync,
+    work: impl Fn(&[Piece], &mut T, &mut Outcome) -> Vec<NodeId> + Sync,
     merge: impl Fn(&mut T, T),
 ) -> T {
     let mut sets = by_name(files);
     loop {
-        let (mut all, mut noted) = (T::default(), Outcome::default());
-        let mut holders = Holders::new(sets.len());
-        let progress = Progress::new("nodes", sets.len());
-        let at_once = SETS_AT_ONCE * rayon::current_num_threads();
-        for from in (0..sets.len()).step_by(at_once) {
-            let to = sets.len().min(from + at_once);
-            let one = |number: usize| {
-                let mut outcome = Outcome::default();
-                let part = work(&sets[number], &mut outcome);
-                progress.step();
-                (number, part, outcome)
-            };
-            let parts: Vec<_> = (from..to).into_par_iter().map(one).collect();
-            for (number, part, own) in parts {
-                holders.add(number, part.nodes);
-                noted.append(own);
-                merge(&mut all, part.done);
-            }
+        let mut round = match order {
+            Order::OfNames => read_in_order(&sets, &work, &merge),
+            Order::Any => read_as_it_comes(&sets, &work, &merge),
+        };
+        round.sets.sort_by_key(|done| done.number);
+        let (mut holders, mut noted) = (Holders::new(sets.len()), Outcome::default());
+        for done in round.sets {
+            holders.add(done.number, done.nodes);
+            noted.append(done.outcome);
         }
         match holders.join(&sets) {
             Some(joined) => sets = joined,
             None => {
                 outcome.append(noted);
-                return all;
+                return round.sum;
             }
         }
     }
+}
+
+fn read_set<T>(
+    number: usize,
+    set: &[Piece],
+    sum: &mut T,
+    work: &impl Fn(&[Piece], &mut T, &mut Outcome) -> Vec<NodeId>,
+) -> Done {
+    let mut outcome = Outcome::default();
+    let nodes = work(set, sum, &mut outcome);
+    Done { number, nodes, outcome }
+}
+
+fn read_in_order<T: Default + Send>(
+    sets: &[Vec<Piece>],
+    work: &(impl Fn(&[Piece], &mut T, &mut Outcome) -> Vec<NodeId> + Sync),
+    merge: &impl Fn(&mut T, T),
+) -> Round<T> {
+    let mut round = Round { sum: T::default(), sets: Vec::new() };
+    let progress = Progress::new("nodes", sets.len());
+    let at_once = SETS_AT_ONCE * rayon::current_num_threads();
+    for from in (0..sets.len()).step_by(at_once) {
+        let one = |number: usize| {
+            let mut sum = T::default();
+            let done = read_set(number, &sets[number], &mut sum, work);
+            progress.step();
+            (sum, done)
+        };
+        let to = sets.len().min(from + at_once);
+        let parts: Vec<_> = (from..to).into_par_iter().map(one).collect();
+        for (sum, done) in parts {
+            merge(&mut round.sum, sum);
+            round.sets.push(done);
+        }
+    }
+    round
+}
+
+fn read_as_it_comes<T: Default + Send>(
+    sets: &[Vec<Piece>],
+    work: &(impl Fn(&[Piece], &mut T, &mut Outcome) -> Vec<NodeId> + Sync),
+    merge: &impl Fn(&mut T, T),
+) -> Round<T> {
+    let (next, progress) = (AtomicUsize::new(0), Progress::new("nodes", sets.len()));
+    let of_threads = rayon::broadcast(|_| {
+        let mut own = Round { sum: T::default(), sets: Vec::new() };
+        loop {
+            let number = next.fetch_add(1, Relaxed);
+            let Some(set) = sets.get(number) else { return own };
+            own.sets.push(read_set(number, set, &mut own.sum, work));
+            progress.step();
+        }
+    });
+    let mut round = Round { sum: T::default(), sets: Vec::new() };
+    for own in of_threads {
+        merge(&mut round.sum, own.sum);
+        round.sets.extend(own.sets);
+    }
+    round
 }
 
 /// The files of each name, those of earlier months first.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Months, NaiveDate, Utc};
-use ct_core::record::Record;
+use ct_core::record::Brief;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use self::lane::{Groups, Lanes};
@@ -20,7 +20,7 @@ use crate::aggregate::part::ClusterHash;
 use crate::aggregate::{Key, Report, Sums};
 use crate::dataset::{Table, parts_of};
 use crate::diagnostic::Outcome;
-use crate::load::groups::Piece;
+use crate::load::groups::{Order, Piece};
 use crate::load::jobs::{self, Place, Sources};
 use crate::load::pieces::{Contents, Ledger, month_of};
 use crate::parquet::reader::{BATCH, TableFile};
@@ -44,7 +44,7 @@ pub(crate) fn fold<T: Default + Send>(
     sources: &Sources,
     ask: Ask<'_>,
     outcome: &mut Outcome,
-    add: impl Fn(&mut T, &Record, Place<'_>, &mut Outcome) + Sync,
+    add: impl Fn(&mut T, &Brief<'_>, Place<'_>, &mut Outcome) + Sync,
     merge: impl Fn(&mut T, T),
     report_of: impl Fn(&mut T) -> &mut Report,
 ) -> Result<Option<T>> {
@@ -60,7 +60,7 @@ pub(crate) fn fold<T: Default + Send>(
     }
     // A line that lies in the wrong month may be a copy of one that was compacted.
     let has_stray = AtomicBool::new(false);
-    let watch = |sum: &mut T, record: &Record, place: Place<'_>, outcome: &mut Outcome| {
+    let watch = |sum: &mut T, record: &Brief<'_>, place: Place<'_>, outcome: &mut Outcome| {
         if is_twice(&record.end.format("%Y-%m").to_string()) {
             has_stray.store(true, Ordering::Relaxed);
         }
@@ -68,7 +68,7 @@ pub(crate) fn fold<T: Default + Send>(
     };
     let mut own = Outcome::default();
     let pieces: Vec<Piece> = contents.files.iter().cloned().map(Piece::File).collect();
-    let mut sum = jobs::fold_pieces(pieces, &mut own, &HashMap::new(), &watch, merge);
+    let mut sum = jobs::fold_pieces(pieces, Order::Any, &mut own, &HashMap::new(), &watch, merge);
     if has_stray.into_inner() {
         return Ok(None);
     }

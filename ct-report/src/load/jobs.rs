@@ -10,25 +10,27 @@ use anyhow::{Result, anyhow};
 use chrono::{DateTime, Utc};
 use ct_core::config::Config;
 #[cfg(feature = "parquet")]
-use ct_core::ledger::reader::parse_record;
-use ct_core::ledger::reader::{Entries, Entry};
-use ct_core::record::{Record, RecordKey};
+use ct_core::ledger::reader::parse_brief;
+use ct_core::ledger::reader::{BriefEntry, Briefs};
+use ct_core::record::{Brief, RecordKey};
 
 use crate::dataset::Table;
 use crate::diagnostic::{Hint, Outcome};
 use crate::load::Loaded;
-use crate::load::groups::{self, NodeId, Part, Piece};
+use crate::load::groups::{self, NodeId, Order, Piece};
 use crate::load::logs::{self, LogFile, LogSets};
 use crate::load::pieces::Ledger;
 use crate::load::whole_job::whole_job;
 
-/// Where a record stands, for messages.
+/// Where a record stands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place<'a> {
     /// The file.
     pub(crate) path: &'a Path,
     /// Its line, from 1.
     pub(crate) line: usize,
+    /// The whole record, as JSON.
+    pub(crate) text: &'a [u8],
 }
 
 /// Where records come from.
@@ -60,16 +62,17 @@ pub(crate) fn ledger_dir(named: Option<&Path>, config: Option<&Path>) -> Result<
 }
 
 /// Gives every record to `add`, and adds up with `merge` what comes of it: those of the ledger on
-/// all processors, then those of the logs. Of copies the first is taken, and the ledger's before
-/// that of a log.
+/// all processors, in the order that is named, then those of the logs. Of copies the first is taken,
+/// and the ledger's before that of a log.
 ///
 /// # Errors
 ///
 /// A directory that cannot be read. Files and lines that cannot be read are reported in `outcome`.
 pub(crate) fn fold<T: Default + Send>(
     sources: &Sources,
+    order: Order,
     outcome: &mut Outcome,
-    add: impl Fn(&mut T, &Record, Place<'_>, &mut Outcome) + Sync,
+    add: impl Fn(&mut T, &Brief<'_>, Place<'_>, &mut Outcome) + Sync,
     merge: impl Fn(&mut T, T),
 ) -> Result<T> {
     let sets = logs::find(&sources.logs, sources.is_recursive, outcome)?;
@@ -79,11 +82,11 @@ pub(crate) fn fold<T: Default + Send>(
     if let Some(ledger) = &sources.ledger {
         let pieces = ledger.pieces(sources.since, &[Table::Jobs])?;
         // What cannot be read is noted when it is read to be counted.
-        let mut known = |record: &Record, _: Place<'_>, _: &mut Outcome| {
+        let mut known = |record: &Brief<'_>, _: Place<'_>, _: &mut Outcome| {
             in_ledger.insert(identity(record), AtomicBool::new(false));
         };
         for_each_log(&sets, &mut Outcome::default(), &mut known);
-        all = fold_pieces(pieces, outcome, &in_ledger, &add, merge);
+        all = fold_pieces(pieces, order, outcome, &in_ledger, &add, merge);
     }
     let mut seen = HashSet::new();
     for_each_log(&sets, outcome, &mut |record, place, outcome| {
@@ -91,8 +94,9 @@ pub(crate) fn fold<T: Default + Send>(
         let is_in_ledger = in_ledger.get(&identity).is_some_and(|is| is.load(Ordering::Relaxed));
         if !is_in_ledger && seen.insert(identity) {
             let is_wanted = sources.wants_whole_jobs && sources.ledger.is_none();
-            let whole = is_wanted.then(|| whole_job(record)).flatten();
-            add(&mut all, whole.as_ref().unwrap_or(record), place, outcome);
+            let whole = is_wanted.then(|| whole_job(place.text)).flatten();
+            let brief = whole.as_ref().map(Brief::from);
+            add(&mut all, brief.as_ref().unwrap_or(record), place, outcome);
         }
     });
     Ok(all)
@@ -102,21 +106,25 @@ pub(crate) fn fold<T: Default + Send>(
 /// `in_ledger` came up.
 pub(super) fn fold_pieces<T: Default + Send>(
     pieces: Vec<Piece>,
+    order: Order,
     outcome: &mut Outcome,
     in_ledger: &HashMap<Identity, AtomicBool>,
-    add: &(impl Fn(&mut T, &Record, Place<'_>, &mut Outcome) + Sync),
+    add: &(impl Fn(&mut T, &Brief<'_>, Place<'_>, &mut Outcome) + Sync),
     merge: impl Fn(&mut T, T),
 ) -> T {
-    let read =
-        |pieces: &[Piece], outcome: &mut Outcome| read_pieces(pieces, outcome, in_ledger, add);
-    groups::fold(pieces, outcome, read, merge)
+    let read = |pieces: &[Piece], sum: &mut T, outcome: &mut Outcome| {
+        read_pieces(pieces, outcome, in_ledger, &mut |record, place, outcome| {
+            add(sum, record, place, outcome);
+        })
+    };
+    groups::fold(pieces, order, outcome, read, merge)
 }
 
 /// Gives the record beside each pair of logs to `take`.
 fn for_each_log(
     sets: &LogSets,
     outcome: &mut Outcome,
-    take: &mut impl FnMut(&Record, Place<'_>, &mut Outcome),
+    take: &mut impl FnMut(&Brief<'_>, Place<'_>, &mut Outcome),
 ) {
     let mut loaded = Loaded::default();
     for set in sets.iter() {
@@ -124,7 +132,8 @@ fn for_each_log(
         loaded.read_record(set, outcome);
         if let Some(record) = loaded.record(set, outcome) {
             let path = set.path(LogFile::Record).unwrap_or_default();
-            take(&record, Place { path: &path, line: 1 }, outcome);
+            let place = Place { path: &path, line: 1, text: loaded.record_text() };
+            take(&Brief::from(&record), place, outcome);
         }
     }
 }
@@ -137,7 +146,7 @@ pub(super) type Identity = (RecordKey, i64);
 
 /// The identity of a record: Slurm gives an id again once its numbers are used up, or its state was
 /// lost, but copies of one record have one start.
-fn identity(record: &Record) -> Identity {
+fn identity(record: &Brief<'_>) -> Identity {
     (record.key(), record.start.timestamp_millis())
 }
 
@@ -147,16 +156,15 @@ pub(super) fn no_ledger(dir: &Path, error: std::io::Error) -> anyhow::Error {
         .context(Hint("name its directory with --ledger, or a configuration with --config"))
 }
 
-fn read_pieces<T: Default>(
+fn read_pieces(
     pieces: &[Piece],
     outcome: &mut Outcome,
     in_ledger: &HashMap<Identity, AtomicBool>,
-    add: &impl Fn(&mut T, &Record, Place<'_>, &mut Outcome),
-) -> Part<T> {
-    let (mut done, mut seen, mut nodes) =
-        (T::default(), foldhash::HashSet::default(), Nodes::default());
+    take: &mut impl FnMut(&Brief<'_>, Place<'_>, &mut Outcome),
+) -> Vec<NodeId> {
+    let (mut seen, mut nodes) = (foldhash::HashSet::default(), Nodes::default());
     for piece in pieces {
-        let mut once = |record: &Record, place: Place<'_>, outcome: &mut Outcome| {
+        let mut once = |record: &Brief<'_>, place: Place<'_>, outcome: &mut Outcome| {
             if !in_ledger.is_empty()
                 && let Some(is_in_ledger) = in_ledger.get(&identity(record))
             {
@@ -164,12 +172,12 @@ fn read_pieces<T: Default>(
             }
             let run = (record.job_id, record.restart, record.start.timestamp_millis());
             if seen.insert((nodes.number(&record.cluster, &record.node), run)) {
-                add(&mut done, record, place, outcome);
+                take(record, place, outcome);
             }
         };
         read_piece(piece, outcome, &mut once);
     }
-    Part { nodes: nodes.all, done }
+    nodes.all
 }
 
 /// The nodes of some files: few, as a rule one.
@@ -198,7 +206,7 @@ impl Nodes {
 fn read_piece(
     piece: &Piece,
     outcome: &mut Outcome,
-    once: &mut impl FnMut(&Record, Place<'_>, &mut Outcome),
+    once: &mut impl FnMut(&Brief<'_>, Place<'_>, &mut Outcome),
 ) {
     match piece {
         Piece::File(file) => read_ledger_file(file, outcome, once),
@@ -211,11 +219,12 @@ fn read_piece(
 fn read_rows(
     rows: &super::compacted::Rows,
     outcome: &mut Outcome,
-    once: &mut impl FnMut(&Record, Place<'_>, &mut Outcome),
+    once: &mut impl FnMut(&Brief<'_>, Place<'_>, &mut Outcome),
 ) {
     let (path, ..) = rows.place();
-    let all = rows.each_line(|line, text| match parse_record(text.as_bytes()) {
-        Ok(Some(record)) => once(&record, Place { path, line }, outcome),
+    let mut slow = None;
+    let all = rows.each_line(|line, text| match parse_brief(text.as_bytes(), &mut slow) {
+        Ok(Some(record)) => once(&record, Place { path, line, text: text.as_bytes() }, outcome),
         Ok(None) => {}
         Err(error) => outcome.skip_part(path, Some(line), error.to_string()),
     });
@@ -227,19 +236,20 @@ fn read_rows(
 fn read_ledger_file(
     file: &Path,
     outcome: &mut Outcome,
-    once: &mut impl FnMut(&Record, Place<'_>, &mut Outcome),
+    once: &mut impl FnMut(&Brief<'_>, Place<'_>, &mut Outcome),
 ) {
     let mut entries = match File::open(file) {
-        Ok(open) => Entries::of_jobs(BufReader::with_capacity(AT_ONCE, open)),
+        Ok(open) => Briefs::new(BufReader::with_capacity(AT_ONCE, open)),
         Err(error) => return outcome.skip_file(file, &error),
     };
-    while let Some(entry) = entries.next() {
-        match entry {
-            Ok(Entry::Job(record)) => {
-                once(&record, Place { path: file, line: entries.line() }, outcome);
+    loop {
+        match entries.read_next() {
+            Ok(Some(BriefEntry::Job { brief, text, line })) => {
+                once(&brief, Place { path: file, line, text }, outcome);
             }
-            Ok(Entry::Node(_) | Entry::Other) => {}
-            Ok(Entry::Skipped(skipped)) => outcome.skip(file, &skipped),
+            Ok(Some(BriefEntry::Other)) => {}
+            Ok(Some(BriefEntry::Skipped(skipped))) => outcome.skip(file, &skipped),
+            Ok(None) => return,
             Err(error) => return outcome.skip_file(file, &error),
         }
     }

@@ -11,7 +11,7 @@ use ct_core::ledger::reader::{Entries, Entry};
 
 use crate::dataset::Table;
 use crate::diagnostic::Outcome;
-use crate::load::groups::{self, NodeId, Part, Piece};
+use crate::load::groups::{self, NodeId, Order, Piece};
 use crate::load::pieces::Ledger;
 use crate::reconcile::Book;
 
@@ -46,16 +46,17 @@ pub(crate) fn fold_books<T: Default + Send>(
     query: &NodeQuery,
     outcome: &mut Outcome,
     work: impl Fn(&Books) -> T + Sync,
-    merge: impl Fn(&mut T, T),
+    merge: impl Fn(&mut T, T) + Sync,
 ) -> Result<T> {
     // Whether a node has lines before the time asked for tells what is missing at its beginning.
     let since = query.since.map(|since| since - TimeDelta::days(1));
     let pieces = ledger.pieces(since, &[Table::Jobs, Table::Nodes])?;
-    let read = |pieces: &[Piece], outcome: &mut Outcome| {
+    let read = |pieces: &[Piece], sum: &mut T, outcome: &mut Outcome| {
         let books = read_books(pieces, query, outcome);
-        Part { done: work(&books), nodes: books.into_keys().collect() }
+        merge(sum, work(&books));
+        books.into_keys().collect()
     };
-    Ok(groups::fold(pieces, outcome, read, merge))
+    Ok(groups::fold(pieces, Order::OfNames, outcome, read, &merge))
 }
 
 fn read_books(pieces: &[Piece], query: &NodeQuery, outcome: &mut Outcome) -> Books {

@@ -5,13 +5,19 @@
 //! node's.
 
 use ct_core::energy::{ByComponent, Component, HourEnergy};
+use ct_core::ledger::reader::parse_record;
 use ct_core::record::Record;
 use ct_core::units::Microjoules;
 
 use crate::aggregate::slice::in_proportion;
 
-/// The record of the whole job; `None` where the record has no sum of more nodes than its own.
-pub(super) fn whole_job(record: &Record) -> Option<Record> {
+/// The record of the whole job by the text of a record; `None` where that has no sum of more nodes
+/// than its own.
+pub(super) fn whole_job(text: &[u8]) -> Option<Record> {
+    of_all_nodes(&parse_record(text).ok()??)
+}
+
+fn of_all_nodes(record: &Record) -> Option<Record> {
     let total = record.job_total.as_ref().filter(|total| total.nodes_seen > 1)?;
     let n = total.nodes_seen;
     let mut whole = record.clone();
@@ -78,7 +84,7 @@ mod tests {
     #[test]
     fn the_first_nodes_sum_stands_for_the_job_and_its_hours_add_up() {
         let mut first = record("n1");
-        assert_eq!(whole_job(&first), None);
+        assert_eq!(of_all_nodes(&first), None);
         first.n_nodes = 3;
         first.idle_j.cpu = Microjoules::new(1_200_000_000_000);
         let energy_j = ByComponent {
@@ -89,7 +95,8 @@ mod tests {
         };
         let nodes_missing = Vec::new();
         first.job_total = Some(JobTotal { nodes_seen: 3, nodes_missing, energy_j, co2e_g: 7.0 });
-        let whole = whole_job(&first).unwrap();
+        let whole = whole_job(first.to_line().unwrap().as_bytes()).unwrap();
+        assert_eq!(Some(&whole), of_all_nodes(&first).as_ref());
         assert_eq!((whole.energy_j, whole.co2e_g), (energy_j, 7.0));
         // A third of it idle, as of the first node: 9.000000000001 MJ ÷ 3, rounded down.
         assert_eq!(whole.idle_j.cpu.as_u64(), 3_000_000_000_000);

@@ -1,11 +1,11 @@
 //! What a record or a node's line comes to in rows.
 
 use ct_core::energy::{ByComponent, Component};
-use ct_core::record::{NodeRecord, Record};
+use ct_core::record::{Brief, NodeRecord, Record};
 use ct_core::units::Microjoules;
 
 use super::writer::Value;
-use crate::aggregate::part::{self, Part};
+use crate::aggregate::part::Part;
 
 /// The row of a record in `jobs`; `line` is its text in the ledger.
 ///
@@ -13,7 +13,8 @@ use crate::aggregate::part::{self, Part};
 ///
 /// Energies beyond the columns' 64 bits.
 pub(crate) fn job<'a>(record: &'a Record, line: &'a str) -> Result<Vec<Value<'a>>, String> {
-    let whole = Part::whole(record);
+    let brief = Brief::from(record);
+    let whole = Part::whole(&brief);
     let [cpu, dram, gpu, rest] = components(&record.energy_j)?;
     Ok(vec![
         Value::Text(&record.node),
@@ -35,7 +36,7 @@ pub(crate) fn job<'a>(record: &'a Record, line: &'a str) -> Result<Vec<Value<'a>
         Value::Double(record.elapsed_s),
         record.alloc_cpus.into(),
         record.alloc_mem_mb.map_or(Ok(Value::Missing), |mb| int(u128::from(mb)))?,
-        Value::Double(part::gpus(record)),
+        Value::Double(brief.gpus),
         int(whole.energy_uj.iter().sum())?,
         cpu,
         dram,

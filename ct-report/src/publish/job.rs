@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use ct_core::record::{EndReason, Record};
+use ct_core::record::{Brief, EndReason};
 
 use crate::aggregate::part;
 use crate::query::Query;
@@ -107,19 +107,19 @@ impl Job {
 
 impl Jobs {
     /// Takes a record, if it is or may be of a job that is asked for.
-    pub(crate) fn add(&mut self, record: &Record, query: &Query) -> bool {
+    pub(crate) fn add(&mut self, record: &Brief<'_>, query: &Query) -> bool {
         let is_wanted = record.job_id != 0 && is_name(&record.cluster) && query.selects(record);
         let is_old = query.start.is_some_and(|start| record.end < start - TimeDelta::days(1));
         if !is_wanted || is_old && !may_run_again(record.end_reason) {
             return false;
         }
         let job = Parts {
-            user: record.user.clone(),
+            user: record.user.as_ref().to_owned(),
             array: record.array_job_id.zip(record.array_task_id),
             end: record.end,
             parts: vec![Part::of(record)],
         };
-        self.insert((record.cluster.clone(), record.job_id), job);
+        self.insert((record.cluster.as_ref().to_owned(), record.job_id), job);
         true
     }
 
@@ -159,7 +159,7 @@ fn may_run_again(reason: EndReason) -> bool {
 }
 
 impl Part {
-    fn of(record: &Record) -> Self {
+    fn of(record: &Brief<'_>) -> Self {
         let whole = part::Part::whole(record);
         let used = Used {
             energy_uj: whole.energy_uj.iter().sum(),
@@ -220,6 +220,8 @@ fn newest(parts: &[Part]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use ct_core::record::Record;
+
     use super::*;
     use crate::job::tests::record;
 
@@ -228,7 +230,7 @@ mod tests {
         let mut jobs = Jobs::default();
         for record in records {
             let mut one = Jobs::default();
-            one.add(record, &query);
+            one.add(&record.into(), &query);
             jobs.append(one);
         }
         jobs.ended(&query)

@@ -148,7 +148,7 @@ mod tests {
 
     fn job() -> Job {
         let (query, mut jobs) = (Query::default(), Jobs::default());
-        jobs.add(&record("n1"), &query);
+        jobs.add(&(&record("n1")).into(), &query);
         jobs.ended(&query).remove(0)
     }
 

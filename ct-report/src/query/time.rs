@@ -102,7 +102,7 @@ fn hour_label<T: TimeZone<Offset: std::fmt::Display>>(at: &DateTime<T>) -> Strin
 }
 
 /// What times are grouped by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Period {
     Month,
     /// Of ISO 8601: from Monday on, and named by the year in which its Thursday lies.

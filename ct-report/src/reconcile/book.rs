@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ct_core::energy::{ByComponent, Component};
-use ct_core::record::{NodeRecord, Record};
+use ct_core::record::{Brief, NodeRecord, Record};
 use ct_core::units::Microjoules;
 
 use super::{Balance, JobRun};
@@ -116,7 +116,7 @@ impl Book {
             return;
         }
         spans.push(Span { start: record.start, end: record.end });
-        for (hour, energy) in energy_by_hour(record) {
+        for (hour, energy) in energy_by_hour(&Brief::from(record)) {
             let Hour { balance, jobs } = self.hours.entry(hour).or_default();
             let uj = total(&energy);
             balance.jobs_uj += uj;

@@ -158,7 +158,7 @@ fn page(runs: &[Run], shares: &[NodeShare], terminal: Terminal, zone: Zone) -> P
 /// A table of runs.
 pub(crate) fn list(runs: &[Run], zone: Zone) -> Vec<Vec<String>> {
     let scale = Scale::energy(runs.iter().map(|run| run.sums.energy_uj()).max().unwrap_or(0));
-    let mass = Scale::mass(runs.iter().map(|run| run.sums.co2e_g).fold(0.0, f64::max));
+    let mass = Scale::mass(runs.iter().map(|run| run.sums.co2e_g()).fold(0.0, f64::max));
     let head = [
         "job",
         "restart",
@@ -176,7 +176,7 @@ pub(crate) fn list(runs: &[Run], zone: Zone) -> Vec<Vec<String>> {
             shown_id(head),
             head.restart.to_string(),
             scale.show(run.sums.energy_uj() as f64),
-            mass.show(run.sums.co2e_g),
+            mass.show(run.sums.co2e_g()),
             head.end_reason.as_str().to_owned(),
             time(run.elapsed_s()),
             zone.wall(run.start()).format("%Y-%m-%d %H:%M").to_string(),

@@ -1,9 +1,10 @@
 //! Allocations and records of the same jobs.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use ct_core::record::{EndReason, Record};
+use ct_core::record::{Brief, EndReason};
 
 use super::Allocation;
 use crate::aggregate::{Group, Key, Report, Sums};
@@ -58,7 +59,7 @@ impl Accounting {
 
     /// The allocation a record is of: the same job on the same cluster at the same time; of two runs
     /// that follow closely, the one that began nearest.
-    pub(crate) fn find(&self, record: &Record) -> Option<usize> {
+    pub(crate) fn find(&self, record: &Brief<'_>) -> Option<usize> {
         let is_it = |number: &usize| {
             let allocation = &self.all[*number];
             let is_there = allocation.cluster.as_ref().is_none_or(|name| *name == record.cluster);
@@ -74,7 +75,7 @@ impl Accounting {
     }
 
     /// What the record does not know and Slurm does.
-    pub(crate) fn fill(&self, record: &mut Record, number: usize) {
+    pub(crate) fn fill<'a>(&'a self, record: &mut Brief<'a>, number: usize) {
         let Some(allocation) = self.all.get(number) else { return };
         let names = [
             (&mut record.account, &allocation.account),
@@ -84,7 +85,7 @@ impl Accounting {
         ];
         for (own, slurms) in names {
             if own.is_none() {
-                own.clone_from(slurms);
+                *own = slurms.as_deref().map(Cow::Borrowed);
             }
         }
         if matches!(record.end_reason, EndReason::Unknown | EndReason::Lost) {
@@ -98,6 +99,7 @@ impl Accounting {
         for (number, allocation) in self.all.iter().enumerate() {
             out.n_running += usize::from(allocation.is_running());
             let Some(record) = allocation.to_record() else { continue };
+            let record = Brief::from(&record);
             // A record that is too long to be split is no allocation either.
             if !out.all.add(&record, keys, query, None).unwrap_or(false) {
                 continue;

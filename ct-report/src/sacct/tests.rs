@@ -1,5 +1,7 @@
 //! sacct's output as Slurm 22.05 and 24.11 print it.
 
+use ct_core::record::Brief;
+
 use super::join::{Accounting, Seen};
 use super::*;
 use crate::aggregate::{Key, Sums};
@@ -62,8 +64,8 @@ fn what_is_no_output_of_sacct_is_refused() {
 #[test]
 fn records_find_their_allocations_and_what_is_left_was_never_seen() {
     let accounting = Accounting::new(parse_parsable(PARSABLE, Zone::Utc).unwrap());
-    let mut known = record("n1");
-    (known.account, known.end_reason) = (None, EndReason::Lost);
+    let lost = Record { account: None, end_reason: EndReason::Lost, ..record("n1") };
+    let mut known = Brief::from(&lost);
     let number = accounting.find(&known);
     accounting.fill(&mut known, number.unwrap());
     assert_eq!(
@@ -72,8 +74,9 @@ fn records_find_their_allocations_and_what_is_left_was_never_seen() {
     );
     let mut later = record("n1");
     (later.start, later.end) = (later.start + SLOW, later.end + SLOW);
-    assert_eq!(accounting.find(&later), None, "the id was given again");
-    assert_eq!(accounting.find(&Record { cluster: "other".into(), ..record("n1") }), None);
+    assert_eq!(accounting.find(&(&later).into()), None, "the id was given again");
+    let elsewhere = Record { cluster: "other".into(), ..record("n1") };
+    assert_eq!(accounting.find(&(&elsewhere).into()), None);
 
     let mut seen = Seen::default();
     seen.note(number);
@@ -107,7 +110,7 @@ fn runs_that_follow_closely_are_told_apart_and_a_job_of_no_second_counts() {
     let accounting = Accounting::new(all);
     let of = |start: &str| {
         let start = format!("2026-10-01T10:00:{start}Z").parse().unwrap();
-        accounting.find(&Record { start, end: start, ..record("n1") })
+        accounting.find(&(&Record { start, end: start, ..record("n1") }).into())
     };
     assert_eq!((of("00.5"), of("11.9")), (Some(0), Some(1)));
 }

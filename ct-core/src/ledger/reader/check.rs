@@ -5,11 +5,11 @@
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 
 use crate::energy::{ByComponent, Component};
-use crate::record::{NodeRecord, Record};
+use crate::record::{Brief, NodeRecord};
 use crate::units::Microjoules;
 
 /// Checks a job's record.
-pub(super) fn record(record: &Record) -> Result<(), String> {
+pub(super) fn record(record: &Brief<'_>) -> Result<(), String> {
     amounts([("co2e_g", record.co2e_g), ("elapsed_s", record.elapsed_s), ("pue", record.pue)])?;
     if !(0.0..=1.0).contains(&record.coverage) {
         return Err(format!("\"coverage\" is {}, expected 0 to 1", record.coverage));

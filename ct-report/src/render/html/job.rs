@@ -51,7 +51,7 @@ pub(crate) fn headline(run: &Run) -> Vec<(String, &'static str)> {
     let sums = &run.sums;
     let mut all = vec![
         (energy(sums.energy_uj()), "energy"),
-        (mass(sums.co2e_g), "footprint with PUE"),
+        (mass(sums.co2e_g()), "footprint with PUE"),
         (time(run.elapsed_s()), "elapsed"),
     ];
     all.extend(sums.measured_share().map(|share| (percent(share), "of the energy measured")));

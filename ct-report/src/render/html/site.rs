@@ -61,15 +61,15 @@ fn span(site: &Site) -> String {
 fn headline(all: &Sums) -> Vec<(String, &'static str)> {
     let mut figures = vec![
         (energy(all.energy_uj()), "energy"),
-        (mass(all.co2e_g), "operational footprint"),
+        (mass(all.co2e_g()), "operational footprint"),
         (grouped(all.n_jobs() as f64), "jobs"),
         (grouped(all.core_hours()), "core-hours"),
         (grouped(all.gpu_hours()), "GPU-hours"),
         (energy(all.gpu_unused_uj), "in GPUs held and not used"),
         (energy(all.failed_uj), "in jobs that failed"),
     ];
-    figures.extend(all.embodied_g.map(|g| (mass(g), "embodied footprint")));
-    figures.extend(all.water_l.map(|l| (format!("{l:.0} l"), "water")));
+    figures.extend(all.embodied_g().map(|g| (mass(g), "embodied footprint")));
+    figures.extend(all.water_l().map(|l| (format!("{l:.0} l"), "water")));
     figures.extend(all.measured_share().map(|share| (percent(share), "of the energy measured")));
     figures.extend(all.coverage().map(|share| (percent(share), "of the time covered by meters")));
     figures
@@ -108,7 +108,7 @@ fn groups(heading: &str, what: &str, report: &Report, all: &Sums) -> Markup {
     let (rows, n_rest, rest_uj) = top(report, TOP);
     let total = all.energy_uj().max(1) as f64;
     let scale = Scale::energy(all.energy_uj());
-    let mass = Scale::mass(all.co2e_g);
+    let mass = Scale::mass(all.co2e_g());
     html! {
         section {
             h2 { (heading) }
@@ -123,7 +123,7 @@ fn groups(heading: &str, what: &str, report: &Report, all: &Sums) -> Markup {
                         td { (printable(name)) }
                         td { (scale.show(sums.energy_uj() as f64)) }
                         td.bars { (meter(sums.energy_uj() as f64 / total)) }
-                        td { (mass.show(sums.co2e_g)) }
+                        td { (mass.show(sums.co2e_g())) }
                         td { (grouped(sums.n_jobs() as f64)) }
                         td { (grouped(sums.core_hours())) }
                         td { (grouped(sums.gpu_hours())) }

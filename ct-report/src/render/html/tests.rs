@@ -40,7 +40,7 @@ fn what_users_name_is_text_on_the_page_of_a_site() {
     let mut site = Site::default();
     for run in [gpu_run(), hostile_run()] {
         for record in run.records() {
-            site.add(record, &Query::default()).unwrap();
+            site.add(&record.into(), &Query::default()).unwrap();
         }
     }
     let page = site_page(&site, &None, "UTC").unwrap();

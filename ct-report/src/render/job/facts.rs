@@ -78,11 +78,11 @@ fn gpus(run: &Run) -> Option<String> {
 
 fn footprint(run: &Run) -> String {
     let (sums, head) = (&run.sums, run.head());
-    let embodied = sums.embodied_g.map(|g| format!("; embodied {}", mass(g)));
-    let water = sums.water_l.map(|l| format!("; water {l:.3} l"));
+    let embodied = sums.embodied_g().map(|g| format!("; embodied {}", mass(g)));
+    let water = sums.water_l().map(|l| format!("; water {l:.3} l"));
     format!(
         "{} with PUE {} and {} g/kWh ({}: {}){}{}",
-        mass(sums.co2e_g),
+        mass(sums.co2e_g()),
         head.pue,
         head.intensity.g_per_kwh,
         head.intensity.zone,
