@@ -10,7 +10,7 @@ mod lines;
 
 pub use briefs::{BriefEntry, Briefs, parse_brief};
 
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::io::{self, BufRead};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -54,14 +54,21 @@ pub fn ledger_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
             continue;
         }
         for file in fs::read_dir(&month)? {
-            let file = file?.path();
-            if file.extension().is_some_and(|extension| extension == "jsonl") && file.is_file() {
-                files.push(file);
+            let file = file?;
+            let path = file.path();
+            if path.extension().is_some_and(|extension| extension == "jsonl") && is_file(&file)? {
+                files.push(path);
             }
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether it is a file, or leads to one. The directory tells, but of links.
+fn is_file(entry: &DirEntry) -> io::Result<bool> {
+    let kind = entry.file_type()?;
+    Ok(kind.is_file() || kind.is_symlink() && entry.path().is_file())
 }
 
 fn is_month(name: &[u8]) -> bool {

@@ -25,6 +25,7 @@ impl ExactSum {
         self.fixed as f64 / f64::from(PLACES).exp2() + self.beyond
     }
 
+    #[inline]
     fn add_fixed(&mut self, fixed: i128) {
         match self.fixed.checked_add(fixed) {
             Some(sum) => self.fixed = sum,
@@ -42,10 +43,14 @@ impl From<f64> for ExactSum {
 }
 
 impl AddAssign<f64> for ExactSum {
+    #[inline]
     fn add_assign(&mut self, value: f64) {
-        match to_fixed(value) {
-            Some(fixed) => self.add_fixed(fixed),
-            None => self.beyond += value,
+        // Often there is nothing to add: no GPU, or a column that is not asked for.
+        if value != 0.0 {
+            match to_fixed(value) {
+                Some(fixed) => self.add_fixed(fixed),
+                None => self.beyond += value,
+            }
         }
     }
 }
@@ -58,6 +63,7 @@ impl AddAssign for ExactSum {
 }
 
 /// The value in units of 2⁻⁷⁶, without what is less; `None` where it is too large.
+#[inline]
 fn to_fixed(value: f64) -> Option<i128> {
     let bits = value.to_bits();
     // IEEE 754: a sign, 11 bits of exponent with a bias of 1023, 52 bits behind the leading one.
@@ -67,7 +73,7 @@ fn to_fixed(value: f64) -> Option<i128> {
     }
     let digits = i128::from(bits & ((1 << 52) - 1) | 1 << 52);
     let shift = exponent - 52 + PLACES;
-    // Zero and what is smaller than any unit have the smallest exponents.
+    // What is smaller than any unit has a small exponent.
     let size = if shift >= 0 {
         digits << shift
     } else {

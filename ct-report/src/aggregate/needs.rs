@@ -5,8 +5,10 @@ use super::column::{Column, Value};
 /// What of a record columns are made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Needs {
-    /// Which job it is, and its time.
+    /// Which job it is.
     pub(crate) jobs: bool,
+    /// Its time.
+    pub(crate) time: bool,
     pub(crate) energy: bool,
     pub(crate) idle: bool,
     pub(crate) gpu_unused: bool,
@@ -35,14 +37,15 @@ impl Needs {
 
     fn add(&mut self, value: Value) {
         match value {
-            Value::Jobs | Value::ElapsedH => self.jobs = true,
+            Value::Jobs => self.jobs = true,
+            Value::ElapsedH => (self.jobs, self.time) = (true, true),
             Value::EnergyKwh | Value::EnergyJ => self.energy = true,
             Value::CpuKwh | Value::DramKwh | Value::GpuKwh | Value::RestKwh => self.energy = true,
             Value::AllocatedKwh | Value::AllocatedJ => self.idle = true,
             Value::DynamicKwh | Value::DynamicJ => (self.energy, self.idle) = (true, true),
             Value::GpuUnusedKwh | Value::GpuUnusedJ => self.gpu_unused = true,
             Value::MeasuredShare => (self.energy, self.measured) = (true, true),
-            Value::Coverage => self.coverage = true,
+            Value::Coverage => (self.time, self.coverage) = (true, true),
             Value::FailedKwh | Value::CancelledKwh => (self.energy, self.end) = (true, true),
             Value::Co2eG => self.co2e = true,
             Value::EmbodiedG => self.embodied = true,

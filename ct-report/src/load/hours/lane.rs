@@ -174,7 +174,7 @@ impl Lanes {
             gpu_unused: int("gpu_unused_uj", needs.gpu_unused)?,
             measured: int("measured_uj", needs.measured)?,
             doubles: [
-                lane("elapsed_s", needs.jobs || needs.coverage)?,
+                lane("elapsed_s", needs.time)?,
                 lane("covered_s", needs.coverage)?,
                 lane("core_s", needs.core)?,
                 lane("gpu_s", needs.gpu)?,
