@@ -18,5 +18,6 @@ mod startup;
 mod state;
 mod unseen;
 mod untold;
+mod which_run;
 
 pub use cli::{command, main};

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use ct_core::job::Job;
 use ct_core::record::{EndReason, NodeRecord};
-use ct_core::slurm::expand_hostlist;
 use ct_core::source::cgroup;
 
 use super::book::{Book, Entry, Run};
 use super::slurmctld::{Asker, Fate, Question, Told};
 use super::state::StateDir;
+use super::which_run::{Which, which};
 use crate::log_files::LogFiles;
 use crate::station::{Ended, Station, is_alive};
 
@@ -78,7 +78,7 @@ impl Closing {
         for answer in answers {
             let key = (answer.job_id, answer.restart);
             if self.since.contains_key(&key) {
-                self.hear(key, answer.fate, station, logs, state);
+                self.hear_of_ended(key, answer.fate, station, logs, state);
             } else {
                 self.hear_of_running(key, answer.fate, station);
             }
@@ -147,6 +147,57 @@ impl Closing {
         !self.since.is_empty()
     }
 
+    /// Finds out of which run an end is that came without a start, before it is closed.
+    fn hear_of_ended(
+        &mut self,
+        key: (u32, u32),
+        fate: Fate,
+        station: &mut Station,
+        logs: &mut LogFiles,
+        state: &mut StateDir,
+    ) {
+        let is_it = |ended: &&Ended| self::key(&ended.job) == key && ended.is_end_only;
+        let Some(ended) = station.ended().iter().find(is_it) else {
+            self.hear(key, fate, station, logs, state);
+            return;
+        };
+        // Ours may be the host's name, and the hook's is slurmd's.
+        let node = ended.job.facts.node.as_deref().unwrap_or(station.node());
+        match which(key.1, ended.job.last.wall, node, fate) {
+            Which::Counted(fate) => self.hear(key, fate, station, logs, state),
+            Which::Before(told) if !station.has_ended(key.0, key.1 - 1) => {
+                let run = self.count_anew(key, station, state);
+                self.close(run, Some((EndReason::Requeued, told)), station, logs, state);
+            }
+            // That run was closed without a hook's word, and this is the hook.
+            Which::Before(_) | Which::Known => self.drop_ended(key, station, state),
+        }
+    }
+
+    /// An end is of the run before the one that its hook counted; which that is.
+    fn count_anew(
+        &mut self,
+        key: (u32, u32),
+        station: &mut Station,
+        state: &mut StateDir,
+    ) -> (u32, u32) {
+        let run = (key.0, key.1 - 1);
+        let is_it = |ended: &&mut Ended| self::key(&ended.job) == key;
+        if let Some(ended) = station.ended_mut().iter_mut().find(is_it) {
+            let old = state.ended_file(&ended.job);
+            ended.job.restart = run.1;
+            state.save_ended(ended);
+            if ended.is_kept {
+                let _ = std::fs::remove_file(old);
+            }
+        }
+        state.save(station);
+        if let Some(waiting) = self.since.remove(&key) {
+            self.since.insert(run, waiting);
+        }
+        run
+    }
+
     fn hear(
         &mut self,
         key: (u32, u32),
@@ -156,15 +207,8 @@ impl Closing {
         state: &StateDir,
     ) {
         match fate {
-            Fate::Ended(_, told) if is_end_only(station, key) && !is_on(&told, key, station) => {
-                self.drop_ended(key, station, state);
-            }
             Fate::Ended(reason, told) => {
                 self.close(key, Some((reason, told)), station, logs, state);
-            }
-            Fate::NeverWas | Fate::Alive if is_end_only(station, key) => {
-                // The run before was closed without a hook's word, and this is the hook.
-                self.drop_ended(key, station, state);
             }
             Fate::Unknown | Fate::NeverWas | Fate::NoAnswer => {
                 self.close(key, None, station, logs, state);
@@ -180,7 +224,7 @@ impl Closing {
                 }
                 self.asker.ask(Question { job_id: key.0, restart: key.1, after: AWAY_PAUSE });
             }
-            Fate::Alive | Fate::Ending => {
+            Fate::Alive(_) | Fate::Ending => {
                 let Some(closing) = self.since.get_mut(&key) else { return };
                 let waited = closing.since.elapsed();
                 if waited < MOST_COMPLETING {
@@ -294,7 +338,7 @@ impl Closing {
         let gone_for = self.gone_since.get(&job_id).map_or(Duration::ZERO, Instant::elapsed);
         let (is_over, end) = match fate {
             Fate::Ended(_, told) => (true, told.end),
-            Fate::Alive | Fate::Ending => (false, None),
+            Fate::Alive(_) | Fate::Ending => (false, None),
             _ => (gone_for >= GIVEN_UP_AFTER, None),
         };
         if is_this_run && is_over {
@@ -338,19 +382,6 @@ fn not_told(end: Option<DateTime<Utc>>) -> String {
 /// was off by a day; as late as now, when it was found gone.
 fn closed_within(start: DateTime<Utc>, end: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
     start - TimeDelta::days(1)..=end.max(Utc::now()) + TimeDelta::days(1)
-}
-
-/// Whether the run that slurmctld tells of was on this node, as far as it says.
-fn is_on(told: &Told, key: (u32, u32), station: &Station) -> bool {
-    // Ours may be the host's name, and the hook's is slurmd's.
-    let ended = station.ended().iter().find(|ended| self::key(&ended.job) == key);
-    let own = ended.and_then(|e| e.job.facts.node.as_deref()).unwrap_or(station.node());
-    let nodes = told.nodes.as_deref();
-    nodes.is_none_or(|nodes| expand_hostlist(nodes).iter().any(|node| node == own))
-}
-
-fn is_end_only(station: &Station, key: (u32, u32)) -> bool {
-    station.ended().iter().any(|ended| self::key(&ended.job) == key && ended.is_end_only)
 }
 
 /// How the job ended as far as this node can tell by itself.

@@ -36,7 +36,7 @@ pub(super) enum Fate {
     /// It ended, so.
     Ended(EndReason, Told),
     /// It waits or runs.
-    Alive,
+    Alive(Told),
     /// It is still being ended.
     Ending,
     /// slurmctld answers and knows no such job.
@@ -64,6 +64,8 @@ pub(super) struct Told {
     pub(super) end: Option<DateTime<Utc>>,
     /// The nodes of that run, a host list.
     pub(super) nodes: Option<String>,
+    /// Whether it is.
+    pub(super) is_last: bool,
 }
 
 /// A question: which run of which job, and when to ask.
@@ -296,6 +298,7 @@ fn parse(text: &str, job_id: u32, restart: u32) -> Fate {
         start: instant(start).filter(|_| is_last),
         end: instant(end).filter(|_| is_last),
         nodes: given(nodes).filter(|_| is_last),
+        is_last,
     };
     if restarts > restart {
         return Fate::Ended(EndReason::Requeued, told);
@@ -315,7 +318,7 @@ fn parse(text: &str, job_id: u32, restart: u32) -> Fate {
         "BOOT_FAIL" => EndReason::BootFail,
         "COMPLETING" => return Fate::Ending,
         "PENDING" | "RUNNING" | "CONFIGURING" | "SUSPENDED" | "STOPPED" | "SIGNALING"
-        | "STAGE_OUT" | "RESIZING" => return Fate::Alive,
+        | "STAGE_OUT" | "RESIZING" => return Fate::Alive(told),
         s if s.starts_with("REQUEUE") || s == "SPECIAL_EXIT" || s == "RESV_DEL_HOLD" => {
             EndReason::Requeued
         }
@@ -354,7 +357,8 @@ mod tests {
         assert_eq!((told.start, told.nodes), (None, None));
         assert_eq!(parse(line, 7, 2), Fate::NeverWas);
         assert_eq!(parse("7|COMPLETING|1|ann|a|b|c|||n1|d\n", 7, 1), Fate::Ending);
-        assert_eq!(parse("7|PENDING|1|ann|a|b|c|||n1|d\n", 7, 1), Fate::Alive);
+        let alive = parse("7|PENDING|1|ann|a|b|c|||n1|d\n", 7, 1);
+        assert!(matches!(alive, Fate::Alive(told) if told.user.as_deref() == Some("ann")));
         assert_eq!(parse("", 7, 0), Fate::Unknown);
     }
 

@@ -43,6 +43,19 @@ impl Station {
         }
     }
 
+    /// A run begins: an end without a start that was counted as this run's is of the one before it, as an
+    /// epilog counts the next run where its own was sent back.
+    pub(super) fn count_ends_before(&mut self, job_id: u32, restart: u32) {
+        let Some(before) = restart.checked_sub(1) else { return };
+        let is_ahead = |ended: &&mut Ended| {
+            let job = &ended.job;
+            ended.is_end_only && job.facts.job_id == job_id && job.restart > before
+        };
+        for ended in self.ended.iter_mut().filter(is_ahead) {
+            (ended.job.restart, ended.is_kept) = (before, false);
+        }
+    }
+
     /// Of a job that ends and is not known: a run that no hook told of, or one whose end was found
     /// out before. slurmctld knows which: see `noded/closing`.
     fn end_unmeasured(&mut self, end: JobEnd) {

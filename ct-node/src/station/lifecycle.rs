@@ -80,6 +80,7 @@ impl Station {
             None => {
                 let at = self.sample();
                 let facts = self.with_restart(facts);
+                self.count_ends_before(job_id, facts.restart.unwrap_or(0));
                 let decision = decide(&facts, &self.config.track);
                 let late = told_late(&facts, at);
                 let start = late.unwrap_or(at);
@@ -297,13 +298,23 @@ impl Station {
 
     /// The last run of a job that ended here.
     fn last_run(&self, job_id: u32) -> Option<u32> {
-        let ended = self.ended.iter().map(|e| &e.job).filter(|job| job.facts.job_id == job_id);
-        ended.map(|job| job.restart).chain(self.last_runs.get(&job_id).copied()).max()
+        let ended = self.ended.iter().filter(|e| e.job.facts.job_id == job_id);
+        // An epilog may count a run too many.
+        let run = |e: &Ended| e.job.restart.saturating_sub(u32::from(e.is_end_only));
+        ended.map(run).chain(self.last_runs.get(&job_id).copied()).max()
     }
 
     /// Whether a run of a job is known to have ended here.
     pub(crate) fn has_run_of(&self, job_id: u32) -> bool {
         self.last_runs.contains_key(&job_id)
+    }
+
+    /// Whether this run of a job, or a later one whose count is sure, is known to have ended here.
+    pub(crate) fn has_ended(&self, job_id: u32, restart: u32) -> bool {
+        let is_it =
+            |ended: &Ended| (ended.job.facts.job_id, ended.job.restart) == (job_id, restart);
+        self.ended.iter().any(is_it)
+            || self.last_runs.get(&job_id).is_some_and(|last| *last >= restart)
     }
 
     /// Keeps in mind that a run of a job ended here.

@@ -124,3 +124,19 @@ fn a_sample_between_a_late_start_and_a_late_end_is_in_the_record_and_in_the_node
     assert_eq!(line.jobs.iter().map(|job| job.2.as_u64()).sum::<u64>(), energy);
     assert_eq!(line.jobs_j + line.system_j + line.unallocated_j, line.meter_j);
 }
+
+#[test]
+fn a_run_that_begins_tells_that_an_end_without_a_start_is_of_the_run_before() {
+    let mut bench = Bench::new();
+    // The epilog of run 0, which was sent back, has the count of the next.
+    let counted = |job_id| JobFacts { restart: Some(1), ..told(job_id, 0) };
+    bench.station.job_ended(end(counted(1)));
+    assert_eq!(bench.station.ended()[0].job.restart, 1);
+    bench.station.job_start(counted(1));
+    assert_eq!(bench.station.jobs()[&1].restart, 1);
+    bench.station.job_ended(end(counted(1)));
+    let restarts: Vec<u32> = bench.station.ended().iter().map(|e| e.job.restart).collect();
+    assert_eq!(restarts, [0, 1]);
+    assert!(bench.station.has_ended(1, 0) && bench.station.has_ended(1, 1));
+    assert!(!bench.station.has_ended(1, 2) && !bench.station.has_ended(2, 0));
+}
