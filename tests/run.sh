@@ -40,6 +40,8 @@ ring security --test security
 ring vm --test vm
 ring packages --test packages
 ring sql --test sql
+# Some minutes of jobs and faults, where they are asked for; its figures are shown as they come.
+[ "${CT_SOAK:-}" != required ] || ring soak --test soak -- --nocapture
 
 printf '\n== bench\n'
 tests/bench/srun-overhead || failed_rings="$failed_rings bench"

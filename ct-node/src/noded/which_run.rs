@@ -28,13 +28,12 @@ pub(super) fn which(counted: u32, ended_at: DateTime<Utc>, node: &str, fate: Fat
         Fate::Ended(reason, told) => {
             // Slurm's times are whole seconds, rounded down.
             let has_begun = told.start.is_none_or(|start| start <= ended_at);
-            if told.is_last && has_begun && is_on(&told, node) {
-                Which::Counted(Fate::Ended(reason, told))
-            } else if counted == 0 && !told.is_last {
-                Which::Counted(Fate::Ended(reason, told))
-            } else {
-                before(counted, told)
-            }
+            let is_it = match told.is_last {
+                true => has_begun && is_on(&told, node),
+                // Sent back since, and no run was before it.
+                false => counted == 0,
+            };
+            if is_it { Which::Counted(Fate::Ended(reason, told)) } else { before(counted, told) }
         }
         other => Which::Counted(other),
     }
