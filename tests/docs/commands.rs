@@ -29,7 +29,8 @@ const GUIDES: [&str; 5] = [
 ];
 
 /// Programs of others, whose words are not ours to check.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 14] = [
+    "apptainer",
     "apt",
     "apt-get",
     "echo",

@@ -4,6 +4,7 @@ mod accounting;
 mod batch;
 mod budgets;
 mod check;
+mod container;
 mod control;
 mod endings;
 mod epochs;
