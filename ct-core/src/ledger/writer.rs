@@ -106,7 +106,8 @@ fn months(dir: &Path, span: &RangeInclusive<DateTime<Utc>>) -> io::Result<Vec<Pa
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        if entry.file_name().to_str().is_some_and(|name| wanted.contains(&name.to_owned())) {
+        let is_wanted = |name: &str| name.len() == 7 && wanted.contains(&name.to_owned());
+        if entry.file_name().to_str().is_some_and(is_wanted) {
             found.push(entry.path());
         }
     }
@@ -115,7 +116,9 @@ fn months(dir: &Path, span: &RangeInclusive<DateTime<Utc>>) -> io::Result<Vec<Pa
 
 fn file_has_run(path: &Path, job_id: u32, restart: u32) -> io::Result<bool> {
     let file = match fs::File::open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(false);
+        }
         file => BufReader::new(file?),
     };
     let id = format!("\"job_id\":{job_id},");
@@ -184,6 +187,13 @@ mod tests {
         assert!(has(1, 0) && has(1, 1) && has(2, 0));
         assert!(!has(1, 2) && !has(3, 0));
         assert!(!has_run(dir.path(), "n2", &span, 1, 0).unwrap(), "of another node");
+        // What else lies between two months by its name holds nothing up.
+        fs::write(dir.path().join("2026-11.tar.gz"), "").unwrap();
+        fs::write(dir.path().join("2026-12"), "").unwrap();
+        let over_the_turn = end..=end + chrono::TimeDelta::days(1);
+        assert!(has_run(dir.path(), "n1", &over_the_turn, 1, 0).unwrap());
+        assert!(!has_run(dir.path(), "n1", &over_the_turn, 3, 0).unwrap());
+        fs::remove_file(dir.path().join("2026-12")).unwrap();
         let path = dir.path().join("2026-11/n1.jsonl");
         let whole = line(1, 0, "as told at first") + &line(1, 1, "") + &line(2, 0, "");
         assert_eq!(fs::read_to_string(&path).unwrap(), whole);

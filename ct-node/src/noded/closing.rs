@@ -1,6 +1,6 @@
 //! From a job's end to its record: how it ended is asked, then the record is written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -73,6 +73,9 @@ impl Closing {
         logs: &mut LogFiles,
         state: &mut StateDir,
     ) {
+        let waiting: HashSet<_> = station.ended().iter().map(|ended| key(&ended.job)).collect();
+        // A run that begins may show that the end before it was another's: see `count_ends_before`.
+        self.since.retain(|key, _| waiting.contains(key));
         self.take_up(station, state);
         let answers: Vec<_> = self.asker.answers().collect();
         for answer in answers {
@@ -184,12 +187,8 @@ impl Closing {
         let run = (key.0, key.1 - 1);
         let is_it = |ended: &&mut Ended| self::key(&ended.job) == key;
         if let Some(ended) = station.ended_mut().iter_mut().find(is_it) {
-            let old = state.ended_file(&ended.job);
             ended.job.restart = run.1;
             state.save_ended(ended);
-            if ended.is_kept {
-                let _ = std::fs::remove_file(old);
-            }
         }
         state.save(station);
         if let Some(waiting) = self.since.remove(&key) {

@@ -8,6 +8,7 @@
 //! After a crash or restart on the same boot, jobs are taken up; after a reboot they are lost, and
 //! closed at their last known instant.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -177,7 +178,13 @@ impl StateDir {
             .map_err(io::Error::from)
             .and_then(|json| replace_durably(&self.ended_file(&ended.job), &json));
         ended.is_kept = saved.is_ok();
-        let Err(e) = saved else { return };
+        let Err(e) = saved else {
+            let before = ended.kept_as.replace(ended.job.restart);
+            if let Some(before) = before.filter(|before| *before != ended.job.restart) {
+                let _ = fs::remove_file(self.run_file(ended.job.facts.job_id, before));
+            }
+            return;
+        };
         if !std::mem::replace(&mut self.has_failed, true) {
             log::error!("job {}: its end is not kept yet: {e}", ended.job.facts.job_id);
         }
@@ -205,7 +212,11 @@ impl StateDir {
 
     /// The file of an ended job, until its record is in the ledger.
     pub(super) fn ended_file(&self, job: &Job) -> PathBuf {
-        self.dir.join("jobs").join(format!("{}.{}.json", job.facts.job_id, job.restart))
+        self.run_file(job.facts.job_id, job.restart)
+    }
+
+    fn run_file(&self, job_id: u32, restart: u32) -> PathBuf {
+        self.dir.join("jobs").join(format!("{job_id}.{restart}.json"))
     }
 
     /// Takes up what an earlier life left.
@@ -225,8 +236,13 @@ impl StateDir {
             self.seq = highest;
             return;
         };
-        let is_ended = |job: &Job| self.ended_file(job).exists();
-        let jobs: Vec<Job> = running.jobs.into_iter().filter(|job| !is_ended(job)).collect();
+        let run = |job: &Job| (job.facts.job_id, job.restart);
+        let whole = station.ended().iter().filter(|ended| !ended.is_end_only);
+        let ended: HashSet<_> = whole.map(|ended| run(&ended.job)).collect();
+        let mut jobs = running.jobs;
+        jobs.retain(|job| !ended.contains(&run(job)));
+        // An end without a start, which was counted as that of a run that goes on.
+        jobs.iter().for_each(|job| station.count_ends_before(job.facts.job_id, job.restart));
         station.restore_books(running.books);
         if running.boot_id == self.boot_id {
             restore_running(station, &running.last, jobs);
@@ -256,7 +272,10 @@ impl StateDir {
     }
 
     fn restore_ended(&self, station: &mut Station) {
-        station.ended_mut().extend(self.files("json").iter().filter_map(|p| read::<Ended>(p)));
+        for mut ended in self.files("json").iter().filter_map(|path| read::<Ended>(path)) {
+            ended.kept_as = Some(ended.job.restart);
+            station.ended_mut().push(ended);
+        }
     }
 
     /// Files of what ended, by their ending, in order.

@@ -43,16 +43,19 @@ impl Station {
         }
     }
 
-    /// A run begins: an end without a start that was counted as this run's is of the one before it, as an
-    /// epilog counts the next run where its own was sent back.
-    pub(super) fn count_ends_before(&mut self, job_id: u32, restart: u32) {
-        let Some(before) = restart.checked_sub(1) else { return };
-        let is_ahead = |ended: &&mut Ended| {
-            let job = &ended.job;
-            ended.is_end_only && job.facts.job_id == job_id && job.restart > before
-        };
-        for ended in self.ended.iter_mut().filter(is_ahead) {
-            (ended.job.restart, ended.is_kept) = (before, false);
+    /// A run begins: ends without a start that were counted as this run's or later are of those before
+    /// it, as an epilog counts the next run where its own was sent back. No two are of one run.
+    pub(crate) fn count_ends_before(&mut self, job_id: u32, restart: u32) {
+        let is_of_job = |e: &&mut Ended| e.is_end_only && e.job.facts.job_id == job_id;
+        let mut ends: Vec<&mut Ended> = self.ended.iter_mut().filter(is_of_job).collect();
+        ends.sort_by_key(|ended| std::cmp::Reverse(ended.job.restart));
+        let mut most = restart.checked_sub(1);
+        for ended in ends {
+            let Some(run) = most else { return };
+            if ended.job.restart > run {
+                (ended.job.restart, ended.is_kept) = (run, false);
+            }
+            most = ended.job.restart.checked_sub(1);
         }
     }
 

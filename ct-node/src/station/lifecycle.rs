@@ -41,12 +41,23 @@ pub struct Ended {
     /// Whether it was written down.
     #[serde(skip)]
     pub is_kept: bool,
+    /// As which run it was written down last; it may have been counted anew since.
+    #[serde(skip)]
+    pub kept_as: Option<u32>,
 }
 
 impl Ended {
     /// A job that ended just now.
     pub(crate) fn new(job: Job, wait_status: Option<i32>, was_told: bool) -> Self {
-        Self { job, wait_status, was_told, is_end_only: false, seq: 0, is_kept: false }
+        Self {
+            job,
+            wait_status,
+            was_told,
+            is_end_only: false,
+            seq: 0,
+            is_kept: false,
+            kept_as: None,
+        }
     }
 }
 

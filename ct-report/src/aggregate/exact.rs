@@ -2,7 +2,7 @@
 //!
 //! Threads take nodes as they get to them, and a report must not depend on that. So what is added is
 //! not rounded: it is an integer of 128 bits in units of 2⁻⁷⁶, which holds every bit of a float from
-//! 10⁻⁷ on, up to 10¹⁵.
+//! 10⁻⁷ on, up to 2.8·10¹⁴ (2⁴⁸). What is greater is added as floats are, in the order it comes.
 
 use std::ops::AddAssign;
 

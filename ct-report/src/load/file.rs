@@ -128,7 +128,9 @@ impl Buffer {
     }
 
     fn fill(&mut self, mut source: impl Read, problems: &mut Vec<Problem>) -> io::Result<()> {
-        let (mut total, mut line_start, mut is_cut) = (self.len, 0, false);
+        let last = self.bytes().iter().rposition(|b| *b == b'\n');
+        let mut line_start = last.map_or(0, |at| at + 1);
+        let (mut total, mut is_cut) = (self.len, false);
         loop {
             let from = self.len;
             self.grow();
@@ -254,6 +256,18 @@ mod tests {
         assert_eq!(problems, ["line is longer than 4194304 bytes, its end is left out"]);
         let (bytes, problems) = read("a.log.gz", &gzip(&content));
         assert!(bytes.ends_with(b"xxx\ntail\nend") && problems.len() == 1);
+    }
+
+    #[test]
+    fn a_long_file_whose_last_line_is_torn_is_whole_whatever_was_read_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let content = [b"line of a log\n".repeat(LINE_MAX / 14), b"x".repeat(64)].concat();
+        fs::write(&path, &content).unwrap();
+        // Memory as long as a line may be, from the file before.
+        let mut buffer = Buffer { memory: vec![0; KEPT_MAX], len: 0 };
+        let problems = buffer.read(File::open(&path), false);
+        assert!(problems.is_empty() && buffer.bytes() == content, "{problems:?}");
     }
 
     #[test]

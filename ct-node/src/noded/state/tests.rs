@@ -1,7 +1,7 @@
 //! What is there after the daemon died, wherever it was.
 
 use ct_core::config::Config;
-use ct_core::protocol::JobFacts;
+use ct_core::protocol::{JobEnd, JobFacts};
 use ct_core::sampler::Sampler;
 
 use super::*;
@@ -40,6 +40,34 @@ fn running_jobs_are_taken_up_and_ended_ones_are_not_run_again() {
     // Its processes are gone: the gap is not its own.
     let warnings = &second.jobs()[&1].warnings;
     assert!(warnings.iter().any(|w| w.contains("not charged")), "{warnings:?}");
+}
+
+#[test]
+fn an_end_that_was_counted_as_a_running_jobs_hides_it_from_no_later_life() {
+    for is_kept_anew in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = state_dir(dir.path());
+        let mut first = station();
+        let facts = |restart| JobFacts { job_id: 7, uid: 1000, restart, ..JobFacts::default() };
+        // The epilog of run 0, which was sent back, counts 1.
+        let end = JobEnd { job: Box::new(facts(Some(1))), ..JobEnd::default() };
+        first.job_ended(end);
+        state.save_ended(&mut first.ended_mut()[0]);
+        first.job_start(facts(Some(1)));
+        if is_kept_anew {
+            state.save_ended(&mut first.ended_mut()[0]);
+        }
+        state.save(&first);
+        let mut second = station();
+        state_dir(dir.path()).restore(&mut second);
+        assert_eq!(second.jobs().keys().collect::<Vec<_>>(), [&7], "{is_kept_anew}");
+        let ended: Vec<_> = second.ended().iter().map(|e| e.job.restart).collect();
+        assert_eq!(ended, [0], "{is_kept_anew}");
+        // The old name goes with the new one.
+        state.save_ended(&mut second.ended_mut()[0]);
+        assert!(!dir.path().join("jobs/7.1.json").exists());
+        assert!(dir.path().join("jobs/7.0.json").exists());
+    }
 }
 
 #[test]

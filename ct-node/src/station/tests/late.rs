@@ -140,3 +140,15 @@ fn a_run_that_begins_tells_that_an_end_without_a_start_is_of_the_run_before() {
     assert!(bench.station.has_ended(1, 0) && bench.station.has_ended(1, 1));
     assert!(!bench.station.has_ended(1, 2) && !bench.station.has_ended(2, 0));
 }
+
+#[test]
+fn two_ends_that_wait_when_a_run_begins_are_of_two_runs_before_it() {
+    let mut bench = Bench::new();
+    let run = |restart| JobFacts { restart: Some(restart), ..facts(7, 2) };
+    // The epilogs of runs 0 and 1 count 1 and 2.
+    bench.station.job_ended(end(run(1)));
+    bench.station.job_ended(end(run(2)));
+    bench.station.job_start(run(2));
+    let ended: Vec<u32> = bench.station.ended().iter().map(|e| e.job.restart).collect();
+    assert_eq!(ended, [0, 1]);
+}
