@@ -44,11 +44,7 @@ fn plain_decimal(text: &[u8]) -> Option<f64> {
 
 /// `number` with more digits behind it; wraps around where there are more than 19 in all.
 fn add_digits(mut number: u64, digits: &[u8]) -> Option<u64> {
-    let (eights, rest) = digits.as_chunks();
-    for eight in eights {
-        number = number.wrapping_mul(100_000_000).wrapping_add(eight_digits(*eight)?);
-    }
-    for byte in rest {
+    for byte in digits {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             return None;
@@ -56,22 +52,6 @@ fn add_digits(mut number: u64, digits: &[u8]) -> Option<u64> {
         number = number.wrapping_mul(10).wrapping_add(digit.into());
     }
     Some(number)
-}
-
-/// The number that eight digits make: pairs of neighbours are put together, all at once, three times.
-fn eight_digits(digits: [u8; 8]) -> Option<u64> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let word = u64::from_le_bytes(digits);
-    // The upper half of each byte is 3, also with 6 more: `0` is 0x30, and `9` with 6 more 0x3f.
-    let upper = (word | word.wrapping_add(0x06 * ONES)) & (0xf0 * ONES);
-    if upper != 0x30 * ONES || word & (0xf0 * ONES) != 0x30 * ONES {
-        return None;
-    }
-    let ones = word & (0x0f * ONES);
-    // The first digit is in the lowest byte: it counts ten times what the second does, and so on.
-    let tens = (ones * 10 + (ones >> 8)) & 0x00ff_00ff_00ff_00ff;
-    let hundreds = (tens * 100 + (tens >> 16)) & 0x0000_ffff_0000_ffff;
-    Some((hundreds * 10_000 + (hundreds >> 32)) & 0xffff_ffff)
 }
 
 /// Whole numbers up to here are exact in 64 bits of float.
