@@ -71,7 +71,7 @@ fn is_file(entry: &DirEntry) -> io::Result<bool> {
     Ok(kind.is_file() || kind.is_symlink() && entry.path().is_file())
 }
 
-fn is_month(name: &[u8]) -> bool {
+pub(super) fn is_month(name: &[u8]) -> bool {
     let is_shaped = |(at, b): (usize, &u8)| if at == 4 { *b == b'-' } else { b.is_ascii_digit() };
     name.len() == 7 && name.iter().enumerate().all(is_shaped)
 }

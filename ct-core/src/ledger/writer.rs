@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use super::reader::is_month;
+
 /// The file of a month and node below the ledger's directory: `2026-11/n1.jsonl`.
 pub fn file_path(dir: &Path, node: &str, end: DateTime<Utc>) -> PathBuf {
     dir.join(end.format("%Y-%m").to_string()).join(format!("{node}.jsonl"))
@@ -106,7 +108,7 @@ fn months(dir: &Path, span: &RangeInclusive<DateTime<Utc>>) -> io::Result<Vec<Pa
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        let is_wanted = |name: &str| name.len() == 7 && wanted.contains(&name.to_owned());
+        let is_wanted = |name: &str| is_month(name.as_bytes()) && wanted.contains(&name.to_owned());
         if entry.file_name().to_str().is_some_and(is_wanted) {
             found.push(entry.path());
         }
