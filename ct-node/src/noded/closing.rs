@@ -96,7 +96,7 @@ impl Closing {
 
     /// Keeps what ended in files of its own, and only then goes on with it.
     fn take_up(&mut self, station: &mut Station, state: &mut StateDir) {
-        let is_new = |ended: &Ended| !ended.is_kept || !self.since.contains_key(&key(&ended.job));
+        let is_new = |ended: &Ended| !ended.is_kept() || !self.since.contains_key(&key(&ended.job));
         let n_new = station.ended().iter().filter(|e| is_new(e)).count();
         let lines = std::mem::take(station.lines_mut());
         if n_new == 0 && lines.is_empty() {
@@ -191,9 +191,6 @@ impl Closing {
             state.save_ended(ended);
         }
         state.save(station);
-        if let Some(waiting) = self.since.remove(&key) {
-            self.since.insert(run, waiting);
-        }
         run
     }
 

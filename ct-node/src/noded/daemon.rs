@@ -26,7 +26,7 @@ use crate::log_files::LogFiles;
 use crate::outputs::Outputs;
 use crate::series_watch::SeriesWatch;
 use crate::server::Server;
-use crate::station::Station;
+use crate::station::{Ended, Station};
 
 /// Time between two looks for jobs that are gone.
 const LOOK_FOR_LOST: Duration = Duration::from_secs(10);
@@ -165,7 +165,7 @@ impl Daemon {
             return;
         }
         self.after_event();
-        if self.station.ended().iter().all(|ended| ended.is_kept) {
+        if self.station.ended().iter().all(Ended::is_kept) {
             self.untold.remove_heard();
         }
     }

@@ -177,7 +177,6 @@ impl StateDir {
         let saved = serde_json::to_vec(ended)
             .map_err(io::Error::from)
             .and_then(|json| replace_durably(&self.ended_file(&ended.job), &json));
-        ended.is_kept = saved.is_ok();
         let Err(e) = saved else {
             let before = ended.kept_as.replace(ended.job.restart);
             if let Some(before) = before.filter(|before| *before != ended.job.restart) {

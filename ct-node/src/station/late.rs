@@ -52,9 +52,7 @@ impl Station {
         let mut most = restart.checked_sub(1);
         for ended in ends {
             let Some(run) = most else { return };
-            if ended.job.restart > run {
-                (ended.job.restart, ended.is_kept) = (run, false);
-            }
+            ended.job.restart = ended.job.restart.min(run);
             most = ended.job.restart.checked_sub(1);
         }
     }

@@ -38,26 +38,20 @@ pub struct Ended {
     /// The save of the running jobs that is the first without it.
     #[serde(default)]
     pub seq: u64,
-    /// Whether it was written down.
-    #[serde(skip)]
-    pub is_kept: bool,
     /// As which run it was written down last; it may have been counted anew since.
     #[serde(skip)]
     pub kept_as: Option<u32>,
 }
 
 impl Ended {
+    /// Whether it was written down, as the run it is counted as.
+    pub fn is_kept(&self) -> bool {
+        self.kept_as == Some(self.job.restart)
+    }
+
     /// A job that ended just now.
     pub(crate) fn new(job: Job, wait_status: Option<i32>, was_told: bool) -> Self {
-        Self {
-            job,
-            wait_status,
-            was_told,
-            is_end_only: false,
-            seq: 0,
-            is_kept: false,
-            kept_as: None,
-        }
+        Self { job, wait_status, was_told, is_end_only: false, seq: 0, kept_as: None }
     }
 }
 
