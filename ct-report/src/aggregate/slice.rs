@@ -56,14 +56,9 @@ pub(super) fn by_hour(record: &Brief<'_>, slices: &mut Vec<Slice>) -> Result<(),
         return Err(format!("job takes {n_hours} hours, expected {HOURS_MAX} at most"));
     }
     time_by_hour(record, slices);
-    for (hour, energy) in energy_by_hour(record) {
-        let slice = slice_of(slices, hour);
-        for component in Component::ALL {
-            let sum = slice.energy.get(component).as_u64();
-            let sum = sum.saturating_add(energy.get(component).as_u64());
-            *slice.energy.get_mut(component) = Microjoules::new(sum);
-        }
-    }
+    let is_stray = |(hour, energy): &_| !book(slices, *hour, energy);
+    let strays: Vec<_> = energy_by_hour(record).filter(is_stray).collect();
+    book_strays(slices, strays);
     for component in Component::ALL {
         split(idle_uj(record, component), slices, component, |slice| &mut slice.idle_uj);
     }
@@ -71,19 +66,33 @@ pub(super) fn by_hour(record: &Brief<'_>, slices: &mut Vec<Slice>) -> Result<(),
     Ok(())
 }
 
-/// The slice of an hour. Energy is booked to hours of the job but for a clock that was set.
-fn slice_of(slices: &mut Vec<Slice>, hour: DateTime<Utc>) -> &mut Slice {
+/// Adds energy to the slice of an hour, among slices in the order of their hours; whether there is one.
+fn book(slices: &mut [Slice], hour: DateTime<Utc>, energy: &ByComponent<Microjoules>) -> bool {
     let from_first = slices.first().map(|first| (hour - first.hour).num_hours());
     let likely = from_first.and_then(|n| usize::try_from(n).ok());
-    let is_it = |slices: &[Slice], at| slices.get(at).is_some_and(|s: &Slice| s.hour == hour);
-    let at = likely.filter(|at| is_it(slices, *at)).unwrap_or_else(|| {
-        let at = slices.partition_point(|slice| slice.hour < hour);
-        if !is_it(slices, at) {
-            slices.insert(at, Slice::empty(hour, 0.0));
-        }
-        at
-    });
-    &mut slices[at]
+    let is_it = |at: &usize| slices.get(*at).is_some_and(|slice| slice.hour == hour);
+    let search = || slices.binary_search_by_key(&hour, |slice| slice.hour).ok();
+    let Some(at) = likely.filter(is_it).or_else(search) else { return false };
+    for component in Component::ALL {
+        let sum = slices[at].energy.get(component).as_u64();
+        let sum = sum.saturating_add(energy.get(component).as_u64());
+        *slices[at].energy.get_mut(component) = Microjoules::new(sum);
+    }
+    true
+}
+
+/// Adds energy of hours in which the job did not run, as a clock was set. Their slices are made all at
+/// once: somebody may have written a record with a hundred thousand.
+fn book_strays(slices: &mut Vec<Slice>, strays: Vec<(DateTime<Utc>, ByComponent<Microjoules>)>) {
+    if strays.is_empty() {
+        return;
+    }
+    slices.extend(strays.iter().map(|(hour, _)| Slice::empty(*hour, 0.0)));
+    slices.sort_by_key(|slice| slice.hour);
+    slices.dedup_by_key(|slice| slice.hour);
+    for (hour, energy) in strays {
+        book(slices, hour, &energy);
+    }
 }
 
 /// Adds the parts of `total`, in proportion to the energy of a component.
@@ -176,6 +185,7 @@ fn time_by_hour(record: &Brief<'_>, slices: &mut Vec<Slice>) {
 
 #[cfg(test)]
 mod tests {
+    use ct_core::energy::HourEnergy;
     use proptest::prelude::*;
 
     use super::*;
@@ -188,6 +198,25 @@ mod tests {
         assert_eq!(in_proportion(0, &[0, 0]), [0, 0]);
         let most = u128::from(u64::MAX);
         assert_eq!(in_proportion(most, &[most / 2, most - most / 2]), [most / 2, most - most / 2]);
+    }
+
+    #[test]
+    fn energy_of_hours_outside_of_the_job_is_booked_to_them() {
+        let mut record = crate::job::tests::record("n1");
+        let first = hour_of(record.start);
+        let hour = |n: i64, uj| {
+            let zero = Microjoules::new(0);
+            HourEnergy(first - TimeDelta::hours(n), Microjoules::new(uj), zero, zero, zero)
+        };
+        // Two of one hour, in no order, and many.
+        record.energy_by_hour = vec![hour(1, 3), hour(5, 2), hour(0, 7), hour(1, 4)];
+        record.energy_by_hour.extend((6..100_000).map(|n| hour(n, 1)));
+        let mut slices = Vec::new();
+        by_hour(&Brief::from(&record), &mut slices).unwrap();
+        assert!(slices.is_sorted_by(|a, b| a.hour < b.hour));
+        let of = |n: i64| slices.iter().find(|s| s.hour == first - TimeDelta::hours(n)).unwrap();
+        assert_eq!([0, 1, 5, 99_999].map(|n| of(n).energy.cpu.as_u64()), [7, 7, 2, 1]);
+        assert_eq!(of(1).time_share, 0.0);
     }
 
     proptest! {
