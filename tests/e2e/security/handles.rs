@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ct_core::protocol::{Reply, Request};
@@ -29,23 +29,15 @@ fn borrowed(handles: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
     handles.iter().map(AsFd::as_fd).collect()
 }
 
-/// Descriptors that ct-noded has open.
-/// Descriptors but for the running job's file of CPU time, which is opened with its next sample.
-/// What is open, by name.
-fn opened(noded: &Noded) -> Vec<String> {
+/// What ct-noded has open, by name, but for the running job's file of CPU time, which is opened with its
+/// next sample.
+fn opened(noded: &Noded) -> Vec<PathBuf> {
     let fds = fs::read_dir(format!("/proc/{}/fd", noded.pid())).unwrap().flatten();
-    let name = |fd: fs::DirEntry| fs::read_link(fd.path()).map(|to| to.display().to_string());
-    fds.map(|fd| name(fd).unwrap_or_default()).collect()
-}
-
-fn n_open(noded: &Noded) -> usize {
-    let is_other = |fd: &fs::DirEntry| {
-        let path = fs::read_link(fd.path()).unwrap_or_default();
+    let is_other = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         !name.starts_with("cpuacct.") && name != "cpu.stat"
     };
-    let all = fs::read_dir(format!("/proc/{}/fd", noded.pid())).unwrap();
-    all.flatten().filter(is_other).count()
+    fds.map(|fd| fs::read_link(fd.path()).unwrap_or_default()).filter(is_other).collect()
 }
 
 /// The files a hostile owner may hand over in place of the second log, with what is said of them.
@@ -109,7 +101,7 @@ fn what_is_not_the_owners_log_is_refused_and_nothing_is_written_to_it() {
     }
     let link = home.join("link");
     fs::hard_link(&root_file, &link).unwrap();
-    let before = n_open(&noded);
+    let before = opened(&noded).len();
     as_user(OWNER, || {
         for (what, wrong) in wrong_files(&home, &link, &others_file) {
             let mut handles = own_logs(&home);
@@ -137,7 +129,7 @@ fn what_is_not_the_owners_log_is_refused_and_nothing_is_written_to_it() {
     }
     // Where squeue finds no slurm.conf the logs stay open for the half a minute that it is asked.
     let end = Instant::now() + Duration::from_secs(90);
-    while n_open(&noded) > before {
+    while opened(&noded).len() > before {
         assert!(Instant::now() < end, "{before} descriptors before, now {:?}", opened(&noded));
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -186,7 +178,7 @@ fn handles_without_a_request_are_not_kept_and_use_up_no_descriptors() {
     let setup = crate::noded::Setup { n_files: 1024, ..Default::default() };
     let noded = Noded::start_with(&setup);
     let home = noded.home_of(OWNER);
-    let before = n_open(&noded);
+    let before = opened(&noded).len();
     let flood: Vec<Connection> = as_user(OWNER, || {
         let file = append(&home.join("own"));
         let many = vec![file.as_fd(); 253];
@@ -204,17 +196,17 @@ fn handles_without_a_request_are_not_kept_and_use_up_no_descriptors() {
     assert!(!flood.is_empty());
     // 64 connections with five handles each; a thousand descriptors are not used up.
     let most = before + 64 * 6 + 8;
-    assert!(n_open(&noded) <= most, "{} descriptors, {before} before", n_open(&noded));
+    assert!(opened(&noded).len() <= most, "{} descriptors, {before} before", opened(&noded).len());
     let started = Instant::now();
     assert!(matches!(noded.tell(&Request::Ping {}), Reply::Pong { .. }));
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     drop(flood);
     let end = Instant::now() + Duration::from_secs(30);
-    while n_open(&noded) > before + 1 {
+    while opened(&noded).len() > before + 1 {
         assert!(
             Instant::now() < end,
             "{} descriptors, {before} before: {:?}",
-            n_open(&noded),
+            opened(&noded).len(),
             (opened(&noded), fs::read_to_string(noded.dir().join("noded.err")))
         );
         std::thread::sleep(Duration::from_millis(100));
