@@ -99,6 +99,14 @@ is_roots() {
 # variable PID NAME: its value in the environment of a process.
 variable() { tr '\0' '\n' <"/proc/$1/environ" 2>/dev/null | sed -n "s/^$2=//p" | sed 1q; }
 
+# say_dropped WHAT: that the new one goes without it, and why. The text is a process's own: no control
+# characters go to the terminal.
+say_dropped() {
+    echo "carbontracker: ct-noded goes on without $1: it is not there, or others than root can write it" |
+        tr -d '[:cntrl:]' >&2
+    echo >&2
+}
+
 # search_path VALUE: the usual directories, and those of a PATH that are root's. A process can write
 # what it likes into its environment, and the service user's word is not taken for a program's place.
 search_path() {
@@ -110,15 +118,24 @@ search_path() {
         # Links of directories, such as /bin, are no reason to leave one out.
         dir=$(realpath -e -- "$dir" 2>/dev/null) || continue
         case :$found: in *":$dir:"*) continue ;; esac
-        if [ -d "$dir" ] && is_roots "$dir"; then found=$found:$dir; fi
+        if [ -d "$dir" ] && is_roots "$dir"; then
+            found=$found:$dir
+        elif [ -d "$dir" ]; then
+            say_dropped "$dir of its PATH"
+        fi
     done
     echo "$found"
 }
 
 # slurm_conf VALUE: Slurm's configuration, where root alone writes it; else Slurm looks where it does.
 slurm_conf() {
-    file=$(realpath -e -- "$1" 2>/dev/null) || return 0
-    if [ -f "$file" ] && is_roots "$file"; then echo "$file"; fi
+    if [ -z "$1" ]; then return 0; fi
+    file=$(realpath -e -- "$1" 2>/dev/null) || file=
+    if [ -f "$file" ] && is_roots "$file"; then
+        echo "$file"
+    else
+        say_dropped "SLURM_CONF=$1"
+    fi
 }
 
 # Restarts each as the plugin started it: it takes up the running jobs, and books the gap from the

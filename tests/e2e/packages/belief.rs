@@ -4,7 +4,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use ct_tests::e2e_is_possible;
@@ -13,8 +13,13 @@ const USUAL: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// The user of nobody's files.
 const NOBODY: u32 = 65534;
 
-/// Calls a function of the packages' scripts.
+/// What a function of the packages' scripts gives.
 fn call(function: &str, argument: &str) -> Result<String> {
+    Ok(String::from_utf8(run(function, argument)?.stdout)?.trim_end().to_owned())
+}
+
+/// Runs a function of the packages' scripts.
+fn run(function: &str, argument: &str) -> Result<Output> {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/scripts/daemon.sh");
     let script = format!("set -e; . \"$1\"; {function} \"$2\"");
     let output = Command::new("sh")
@@ -24,7 +29,7 @@ fn call(function: &str, argument: &str) -> Result<String> {
         .current_dir("/")
         .output()?;
     ensure!(output.status.success(), "{function} {argument}: {output:?}");
-    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+    Ok(output)
 }
 
 /// A directory of root's, of everybody's, of nobody's, one of root's in that, and a link to the first.
@@ -67,6 +72,22 @@ fn an_upgrade_believes_no_place_that_anybody_but_root_can_change() -> Result<()>
     for path in [conf.display().to_string(), at("none"), at("own"), String::new()] {
         assert_eq!(call("slurm_conf", &path)?, "", "{path}");
     }
+    Ok(())
+}
+
+#[test]
+fn what_an_upgrade_does_not_take_over_is_named() -> Result<()> {
+    let said = |function: &str, value: &str| -> Result<String> {
+        Ok(String::from_utf8(run(function, value)?.stderr)?)
+    };
+    let dropped = |what: &str| {
+        let why = "it is not there, or others than root can write it";
+        format!("carbontracker: ct-noded goes on without {what}: {why}\n")
+    };
+    // Control characters of a process's environment do not reach the terminal.
+    assert_eq!(said("slurm_conf", "/no/\x1b[31msuch\n")?, dropped("SLURM_CONF=/no/[31msuch"));
+    assert_eq!(said("search_path", "/usr/bin:/var/tmp:/no/such")?, dropped("/var/tmp of its PATH"));
+    assert_eq!(said("search_path", "/usr/bin")? + &said("slurm_conf", "")?, "");
     Ok(())
 }
 
