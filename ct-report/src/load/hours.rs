@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use chrono::{DateTime, Months, NaiveDate, Utc};
 use ct_core::record::Brief;
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use self::lane::{Groups, Lanes};
 use crate::aggregate::needs::Needs;
@@ -25,6 +25,9 @@ use crate::load::jobs::{self, Place, Sources};
 use crate::load::pieces::{Contents, Ledger, month_of};
 use crate::parquet::reader::{BATCH, TableFile};
 use crate::query::Query;
+
+/// Groups of rows whose sums are in memory at once, per processor.
+const GROUPS_AT_ONCE: usize = 4;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -93,15 +96,17 @@ fn add_months(
         let file = TableFile::open(&ledger.dataset.path(file))?;
         groups.extend((0..file.n_groups()).map(|group| (file.clone(), cluster.clone(), group)));
     }
-    let one = |(file, cluster, group): (TableFile, String, usize)| {
+    let one = |(file, cluster, group): &(TableFile, String, usize)| {
         let named = || format!("cannot read {}", file.path().display());
-        read_group(&file, group, &cluster, ask).with_context(named)
+        read_group(file, *group, cluster, ask).with_context(named)
     };
-    let parts: Vec<Result<_>> = groups.into_par_iter().map(one).collect();
-    for part in parts {
-        let (part, n_records) = part?;
-        outcome.matched += n_records;
-        report.append(part);
+    for groups in groups.chunks(GROUPS_AT_ONCE * rayon::current_num_threads()) {
+        let parts: Vec<Result<_>> = groups.par_iter().map(one).collect();
+        for part in parts {
+            let (part, n_records) = part?;
+            outcome.matched += n_records;
+            report.append(part);
+        }
     }
     Ok(())
 }
