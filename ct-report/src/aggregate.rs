@@ -11,6 +11,7 @@ mod group;
 pub(crate) mod needs;
 pub(crate) mod part;
 pub(crate) mod slice;
+mod spread;
 mod sums;
 
 use clap::ValueEnum;

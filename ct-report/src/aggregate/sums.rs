@@ -1,13 +1,12 @@
 //! The sums of one group.
 
-use std::collections::HashSet;
 use std::ops::AddAssign;
 
 use ct_core::energy::Component;
-use foldhash::HashMap;
 
 use super::exact::ExactSum;
-use super::part::{End, JobKey, JobRef, Part};
+use super::part::{End, JobRef, Part};
+use super::spread::Spread;
 use crate::intensity::reprice::Repriced;
 
 /// What jobs used.
@@ -17,10 +16,8 @@ pub(crate) struct Sums {
     n_single: usize,
     /// Their time.
     elapsed_s: ExactSum,
-    /// Jobs over several nodes, with the time on the node that took longest.
-    longest_s: HashMap<JobKey, f64>,
-    /// Records of which parts came from several files, by job and record: nodes of the job, and time.
-    pieces_s: HashMap<(JobKey, i64), (u32, f64)>,
+    /// Jobs of several records, and records in parts.
+    spread: Spread,
     /// The record of which a part was added last, by its number, and the time of its parts.
     last: Option<(u64, f64)>,
     /// By component, in the order of [`Component::ALL`]. 64 bits overflow at 5 GWh.
@@ -51,11 +48,9 @@ impl Sums {
         let of_record = before.unwrap_or_default() + part.elapsed_s;
         self.last = Some((number, of_record));
         if job.split_id != 0 {
-            let piece = self.pieces_s.entry((job.key(), job.split_id)).or_default();
-            *piece = (job.n_nodes, piece.1 + part.elapsed_s);
-        } else if job.n_nodes > 1 {
-            let longest = self.longest_s.entry(job.key()).or_default();
-            *longest = longest.max(of_record);
+            self.spread.add_piece(job, part.elapsed_s);
+        } else if Spread::has_several(job) {
+            self.spread.add_record(job, of_record);
         } else {
             self.n_single += usize::from(before.is_none());
             self.elapsed_s += part.elapsed_s;
@@ -87,14 +82,7 @@ impl Sums {
     pub(super) fn append(&mut self, other: Self) {
         self.n_single += other.n_single;
         self.elapsed_s += other.elapsed_s;
-        for (job, elapsed_s) in other.longest_s {
-            let longest = self.longest_s.entry(job).or_default();
-            *longest = longest.max(elapsed_s);
-        }
-        for (piece, (n_nodes, elapsed_s)) in other.pieces_s {
-            let sum = self.pieces_s.entry(piece).or_default();
-            *sum = (n_nodes, sum.1 + elapsed_s);
-        }
+        self.spread.append(other.spread);
         self.last = None;
         self.energy_uj.iter_mut().zip(other.energy_uj).for_each(|(sum, uj)| *sum += uj);
         self.measured_uj += other.measured_uj;
@@ -151,35 +139,14 @@ impl Sums {
 
     /// Jobs, each once however many nodes it had.
     pub(crate) fn n_jobs(&self) -> usize {
-        let pieces = self.pieces_s.iter();
-        let n_single = pieces.clone().filter(|(_, (n_nodes, _))| *n_nodes <= 1).count();
-        let several: HashSet<_> = pieces
-            .filter(|(_, (n_nodes, _))| *n_nodes > 1)
-            .map(|((job, _), _)| job)
-            .chain(self.longest_s.keys())
-            .collect();
-        self.n_single + n_single + several.len()
+        self.n_single + self.spread.n_jobs()
     }
 
     /// Time the jobs took, in hours.
     pub(crate) fn elapsed_h(&self) -> f64 {
-        let mut longest_s: HashMap<JobKey, f64> = HashMap::default();
-        // Sorted, so that the sum does not depend on the order of a hash map.
-        let mut times = Vec::new();
-        for ((job, _), (n_nodes, elapsed_s)) in &self.pieces_s {
-            if *n_nodes > 1 {
-                let longest = longest_s.entry(*job).or_default();
-                *longest = longest.max(*elapsed_s);
-            } else {
-                times.push(*elapsed_s);
-            }
-        }
-        for (job, elapsed_s) in &self.longest_s {
-            times.push(elapsed_s.max(longest_s.remove(job).unwrap_or_default()));
-        }
-        times.extend(longest_s.into_values());
-        times.sort_by(f64::total_cmp);
-        (self.elapsed_s.value() + times.iter().sum::<f64>()) / 3600.0
+        let mut sum = self.elapsed_s;
+        sum += self.spread.elapsed_s();
+        sum.value() / 3600.0
     }
 
     /// Energy of a component in microjoules.
