@@ -7,8 +7,10 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use ct_tests::accounting_test_is_possible;
 
-/// As many as leave room for faults of most kinds.
-const JOBS: &str = "150";
+/// Seven minutes of them, and as many faults as leave room for each kind.
+const JOBS: &str = "300";
+/// When it is given up.
+const MINUTES: &str = "15";
 /// Always the same jobs and faults; when the faults come is the machine's affair.
 const SEED: &str = "1";
 
@@ -19,7 +21,7 @@ fn sacct_and_the_ledger_agree_on_every_job_whatever_fails_meanwhile() -> Result<
     }
     // What it prints are the figures: they are shown as they come.
     let status = Command::new(env!("CARGO_BIN_EXE_ct-soak"))
-        .args(["--jobs", JOBS, "--seed", SEED, "--minutes", "8"])
+        .args(["--jobs", JOBS, "--seed", SEED, "--minutes", MINUTES])
         .status()?;
     ensure!(status.success(), "tests/soak --jobs {JOBS} --seed {SEED}: {status}");
     Ok(())

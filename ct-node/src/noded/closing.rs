@@ -49,6 +49,10 @@ pub(super) struct Closing {
     asker: Asker,
     book: Book,
     since: HashMap<(u32, u32), Waiting>,
+    /// What was answered of jobs whose end could not be kept yet.
+    answered: HashMap<(u32, u32), Option<(EndReason, Told)>>,
+    /// Lines of the node that could not be kept yet.
+    lines: Vec<NodeRecord>,
     gone_since: HashMap<u32, Instant>,
     asked_at: HashMap<u32, Instant>,
 }
@@ -61,6 +65,8 @@ impl Closing {
             asker,
             book: Book::open(station.config().ledger.dir.clone(), station.node().to_owned())?,
             since: HashMap::new(),
+            answered: HashMap::new(),
+            lines: Vec::new(),
             gone_since: HashMap::new(),
             asked_at: HashMap::new(),
         })
@@ -76,7 +82,13 @@ impl Closing {
         let waiting: HashSet<_> = station.ended().iter().map(|ended| key(&ended.job)).collect();
         // A run that begins may show that the end before it was another's: see `count_ends_before`.
         self.since.retain(|key, _| waiting.contains(key));
+        self.answered.retain(|key, _| waiting.contains(key));
         self.take_up(station, state);
+        if !state.is_awaited() {
+            for (key, told) in std::mem::take(&mut self.answered) {
+                self.close(key, told, station, logs, state);
+            }
+        }
         let answers: Vec<_> = self.asker.answers().collect();
         for answer in answers {
             let key = (answer.job_id, answer.restart);
@@ -87,28 +99,30 @@ impl Closing {
             }
         }
         let is_late = |waiting: &Waiting| waiting.heard.elapsed() > PATIENCE;
-        let late: Vec<_> =
-            self.since.iter().filter(|(_, w)| is_late(w)).map(|(key, _)| *key).collect();
+        let unanswered = self.since.iter().filter(|(key, _)| !self.answered.contains_key(key));
+        let late: Vec<_> = unanswered.filter(|(_, w)| is_late(w)).map(|(key, _)| *key).collect();
         for key in late {
             self.close(key, None, station, logs, state);
         }
     }
 
-    /// Keeps what ended in files of its own, and only then goes on with it.
+    /// Keeps what ended in files of its own, and only then goes on with it: what cannot be kept waits.
     fn take_up(&mut self, station: &mut Station, state: &mut StateDir) {
         let is_new = |ended: &Ended| !ended.is_kept() || !self.since.contains_key(&key(&ended.job));
         let n_new = station.ended().iter().filter(|e| is_new(e)).count();
-        let lines = std::mem::take(station.lines_mut());
-        if n_new == 0 && lines.is_empty() {
+        self.lines.append(station.lines_mut());
+        if n_new == 0 && self.lines.is_empty() {
             return;
         }
         for ended in station.ended_mut().iter_mut().filter(|e| is_new(e)) {
             state.save_ended(ended);
         }
-        let kept: Vec<_> = lines.into_iter().map(|line| (state.save_line(&line), line)).collect();
+        let files: Vec<_> = self.lines.iter().map(|line| state.save_line(line)).collect();
         state.save(station);
-        for (state_file, line) in kept {
-            self.enter_line(line, state_file);
+        if !state.is_awaited() {
+            for (line, state_file) in std::mem::take(&mut self.lines).into_iter().zip(files) {
+                self.enter_line(line, state_file);
+            }
         }
         for ended in station.ended() {
             let key = key(&ended.job);
@@ -147,7 +161,7 @@ impl Closing {
 
     /// Whether some job waits for its record.
     pub(super) fn is_busy(&self) -> bool {
-        !self.since.is_empty()
+        !self.since.is_empty() || !self.lines.is_empty()
     }
 
     /// Finds out of which run an end is that came without a start, before it is closed.
@@ -240,6 +254,11 @@ impl Closing {
         logs: &mut LogFiles,
         state: &StateDir,
     ) {
+        if state.is_awaited() {
+            // The last save has it as running still; a record now would be one of two.
+            self.answered.insert(key, told);
+            return;
+        }
         self.since.remove(&key);
         let Some(index) = station.ended_mut().iter().position(|e| self::key(&e.job) == key) else {
             return;

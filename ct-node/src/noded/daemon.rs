@@ -62,7 +62,7 @@ struct Daemon {
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn run(started: Started) -> anyhow::Result<()> {
-    let Started { mut station, mut server, run_dir, owner, _lock } = started;
+    let Started { mut station, mut server, run_dir, owner } = started;
     let (signals, signal_end) = UnixStream::pair()?;
     for signal in [SIGTERM, SIGINT] {
         let end = signal_end.try_clone()?;
@@ -137,9 +137,13 @@ impl Daemon {
             if ready.get(2).copied().unwrap_or(true) {
                 self.late.look(&self.run_dir);
                 if let Err(e) = self.run_dir.look(server) {
+                    if self.run_dir.is_replaced() {
+                        // The books are the other's by now.
+                        return Err(e);
+                    }
                     self.end();
                     let what = "nobody can reach this ct-noded; another has to be started";
-                    return Err(e).context(what);
+                    return Err(e.context(what));
                 }
             }
             if self.station.next_sample_in().is_zero() {

@@ -1,7 +1,7 @@
 //! From root to service: directories, lock, socket, counters, and then no more root.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -9,10 +9,10 @@ use ct_core::config::Config;
 use ct_core::protocol::{ABSENCE_NAME, ENDED_DIR, SILENCE_NAME, SOCKET_NAME, START_NAME};
 use ct_core::sampler::{RootMeters, Sampler};
 use nix::unistd::geteuid;
-use rustix::fs::{AtFlags, CWD, FlockOperation, flock};
+use rustix::fs::{AtFlags, CWD};
 
 use super::privileges::{self, ServiceUser};
-use super::run_dir::RunDir;
+use super::run_dir::{LOCK_NAME, PID_NAME, RunDir, lock};
 use crate::logging;
 use crate::server::Server;
 use crate::station::Station;
@@ -20,8 +20,6 @@ use crate::station::Station;
 /// What lies in the run directory.
 const OWN_FILES: [&str; 7] =
     [LOCK_NAME, PID_NAME, SOCKET_NAME, ABSENCE_NAME, SILENCE_NAME, START_NAME, ENDED_DIR];
-const LOCK_NAME: &str = "noded.lock";
-const PID_NAME: &str = "noded.pid";
 
 /// A daemon that has started, and given up root.
 pub(super) struct Started {
@@ -30,8 +28,6 @@ pub(super) struct Started {
     pub(super) run_dir: RunDir,
     /// Uid whose word counts as Slurm's, beside root's.
     pub(super) owner: u32,
-    /// Held for the daemon's life: one ct-noded a node.
-    pub(super) _lock: File,
 }
 
 /// Starts; `None` where another ct-noded holds the lock.
@@ -81,14 +77,14 @@ pub(super) fn start(
         log::warn!("{problem}");
     }
     // What the plugin said of our absence is over.
-    let run_dir = RunDir::watch(&config.node.run_dir);
+    let run_dir = RunDir::watch(&config.node.run_dir, lock);
     let names: Vec<String> =
         sampler.devices().iter().map(|d| format!("{} ({})", d.name, d.method)).collect();
     log::info!("node {node}: meters: {}", names.join(", "));
     // Started without root, its own user stands in for Slurm: a test, or a node of one user's.
     let owner = if is_root { 0 } else { geteuid().as_raw() };
     let station = Station::new(config, node, sampler);
-    Ok(Some(Started { station, server, run_dir, owner, _lock: lock }))
+    Ok(Some(Started { station, server, run_dir, owner }))
 }
 
 /// A log that cannot be written is no reason not to measure.
@@ -169,23 +165,4 @@ fn give(path: &Path, user: Option<&ServiceUser>) -> anyhow::Result<()> {
         rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     }
     Ok(())
-}
-
-fn lock(run_dir: &Path) -> anyhow::Result<Option<File>> {
-    let path = run_dir.join(LOCK_NAME);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(&path)
-        .with_context(|| format!("cannot open {}", path.display()))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-        Err(e) => return Err(e).context("cannot lock noded.lock"),
-    }
-    fs::write(run_dir.join(PID_NAME), format!("{}\n", std::process::id()))?;
-    Ok(Some(file))
 }

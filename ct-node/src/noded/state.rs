@@ -66,6 +66,9 @@ const LEAST_PAUSE: Duration = Duration::from_secs(1);
 const LONG_PAUSE: Duration = Duration::from_secs(9);
 /// Saving takes at most one part in so many of the daemon's time.
 const TIME_SHARE: u32 = 20;
+/// How long what ended waits for a state directory that cannot be written, as it may be again soon:
+/// in the ledger before it is kept, it would be there twice if we were killed.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two saves of the learned idle power.
 const BASELINE_PAUSE: Duration = Duration::from_secs(300);
 
@@ -73,7 +76,8 @@ const BASELINE_PAUSE: Duration = Duration::from_secs(300);
 pub(super) struct StateDir {
     dir: PathBuf,
     boot_id: String,
-    has_failed: bool,
+    /// Since when it cannot be written.
+    failing_since: Option<Instant>,
     saved: Option<Saved>,
     /// The number of the last save.
     seq: u64,
@@ -101,7 +105,7 @@ impl StateDir {
         Self {
             dir: dir.to_owned(),
             boot_id: boot_id.trim().to_owned(),
-            has_failed: false,
+            failing_since: None,
             saved: None,
             seq: 0,
             baseline_saved: (Instant::now(), 0, 0),
@@ -110,7 +114,20 @@ impl StateDir {
 
     /// Whether more is known of the jobs than was written down, beside what they drew.
     pub(super) fn is_behind(&self, station: &Station) -> bool {
-        self.saved.as_ref().is_none_or(|saved| saved.marks != marks(station))
+        let is_failing = self.failing_since.is_some();
+        is_failing || self.saved.as_ref().is_none_or(|saved| saved.marks != marks(station))
+    }
+
+    /// Whether it could not be written last, and may be soon: what ended waits for that.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.failing_since.is_some_and(|since| since.elapsed() < PATIENCE)
+    }
+
+    /// Notes that it cannot be written; whether that is new.
+    fn fail(&mut self) -> bool {
+        let is_new = self.failing_since.is_none();
+        self.failing_since.get_or_insert_with(Instant::now);
+        is_new
     }
 
     /// Writes down everything if a job came or went, or enough time has passed; the counters and
@@ -118,7 +135,8 @@ impl StateDir {
     pub(super) fn save_if_due(&mut self, station: &Station) {
         let jobs = job_marks(station);
         let is_due = self.saved.as_ref().is_none_or(|saved| {
-            let pause = if saved.marks == marks(station) { LONG_PAUSE } else { LEAST_PAUSE };
+            let is_urgent = self.failing_since.is_some() || saved.marks != marks(station);
+            let pause = if is_urgent { LEAST_PAUSE } else { LONG_PAUSE };
             saved.jobs != jobs || saved.at.elapsed() >= pause.max(saved.took * TIME_SHARE)
         });
         if is_due {
@@ -150,14 +168,14 @@ impl StateDir {
     pub(super) fn save(&mut self, station: &Station) {
         let start = Instant::now();
         self.seq += 1;
-        let result = self.try_save(station);
-        if let Err(e) = &result
-            && !self.has_failed
-        {
-            let dir = self.dir.display();
-            log::error!("cannot keep state in {dir}: {e}; a restart would lose running jobs");
+        match self.try_save(station) {
+            Err(e) if self.fail() => {
+                let dir = self.dir.display();
+                log::error!("cannot keep state in {dir}: {e}; a restart would lose running jobs");
+            }
+            Err(_) => {}
+            Ok(()) => self.failing_since = None,
         }
-        self.has_failed = result.is_err();
         let (jobs, marks) = (job_marks(station), marks(station));
         self.saved = Some(Saved { at: Instant::now(), took: start.elapsed(), jobs, marks });
     }
@@ -184,21 +202,23 @@ impl StateDir {
             }
             return;
         };
-        if !std::mem::replace(&mut self.has_failed, true) {
+        if self.fail() {
             log::error!("job {}: its end is not kept yet: {e}", ended.job.facts.job_id);
         }
     }
 
     /// Writes down a line of the node and says where; the next save must be without it.
-    pub(super) fn save_line(&self, line: &NodeRecord) -> PathBuf {
+    pub(super) fn save_line(&mut self, line: &NodeRecord) -> PathBuf {
         let name = format!("node-{}.{LINE}", line.start.format("%Y%m%dT%H%M%S%.3f"));
         let path = self.dir.join("jobs").join(name);
         let kept = KeptLine { seq: self.seq + 1, record: line.clone() };
         let saved = serde_json::to_vec(&kept)
             .map_err(io::Error::from)
             .and_then(|json| replace_durably(&path, &json));
-        if let Err(e) = saved {
-            log::error!("the node's line of {} is not kept: {e}", line.start);
+        if let Err(e) = saved
+            && self.fail()
+        {
+            log::error!("the node's line of {} is not kept yet: {e}", line.start);
         }
         path
     }

@@ -27,13 +27,17 @@ pub(super) struct Untold {
 impl Untold {
     pub(super) fn open(run_dir: &Path) -> Self {
         let dir = run_dir.join(ENDED_DIR);
-        let made = DirBuilder::new().mode(0o700).create(&dir);
         let mut untold = Self { dir, heard: BTreeSet::new(), said: None };
-        match made {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => untold.say(&e),
+        untold.make();
+        untold
+    }
+
+    /// Makes the directory where it is not, or not any more.
+    fn make(&mut self) {
+        match DirBuilder::new().mode(0o700).create(&self.dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => self.say(&e),
             _ => {}
         }
-        untold
     }
 
     /// Says what is wrong with the directory, unless that was said last.
@@ -54,7 +58,10 @@ impl Untold {
                 files
             }
             Err(e) => {
-                self.say(&e);
+                match e.kind() {
+                    io::ErrorKind::NotFound => self.make(),
+                    _ => self.say(&e),
+                }
                 Vec::new()
             }
         }
@@ -213,14 +220,15 @@ mod tests {
             let said = untold.said.clone().unwrap();
             assert!(said.contains(&format!("with mode {mode:o}")), "{said}");
         }
-        // A link in its place is no directory; where there is none, that is said, too.
+        // A link in its place is no directory; where there is none, it is made again.
         let aside = dir.path().join("aside");
         fs::rename(&files, &aside).unwrap();
         std::os::unix::fs::symlink(&aside, &files).unwrap();
         assert!(!untold.take(&mut station, None));
         fs::remove_file(&files).unwrap();
         assert!(!untold.take(&mut station, None));
-        assert!(untold.said.as_ref().unwrap().contains("No such file"), "{:?}", untold.said);
+        assert_eq!(fs::metadata(&files).unwrap().permissions().mode() & 0o777, 0o700);
+        fs::remove_dir(&files).unwrap();
         fs::rename(&aside, &files).unwrap();
         fs::set_permissions(&files, fs::Permissions::from_mode(0o700)).unwrap();
         assert!(untold.take(&mut station, None));

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
-use ct_tests::site::wait_for;
 use ct_tests::{Site, e2e_is_possible};
 use serde_json::Value;
 
-use crate::outcome::{ended, one_record_each, record, submit, wait_for_file};
+use crate::outcome::{ended, one_record_each, reconciles, record, submit, wait_for_file};
 use crate::shim::Shim;
 
 const DAY_S: i64 = 86_400;
@@ -109,19 +108,5 @@ fn is_right(record: &Value) -> Result<()> {
     ensure!((3.8..12.0).contains(&elapsed), "{record:#}");
     let off = (joules / elapsed - 100.0).abs();
     ensure!(off < 3.0, "{joules} J in {elapsed} s are not 100 W: {record:#}");
-    Ok(())
-}
-
-/// The sums of jobs and node agree, in every hour there is.
-fn reconciles(site: &Site) -> Result<()> {
-    // The node's line ends with its last job.
-    wait_for("the node's lines", || {
-        site.ledger_text().ok().filter(|text| text.contains(r#""kind":"node""#))
-    })?;
-    let (program, ledger) = (site.bin("ct-report"), site.ledger().display().to_string());
-    let args = ["reconcile", "--ledger", &ledger, "-S", "2000-01-01", "--csv"];
-    let program = program.display().to_string();
-    let output = site.cluster.command(&ct_tests::User::root(), &program).args(&args).run()?;
-    ensure!(output.code() == Some(0), "{output}");
     Ok(())
 }

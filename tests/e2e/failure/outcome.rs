@@ -164,3 +164,17 @@ pub(crate) fn has_its_energy(site: &Site, node: usize, record: &Value) -> Result
     ensure!(off <= 0.05, "{seen} J is {:.2} % off {truth} J: {record:#}", off * 100.0);
     Ok(())
 }
+
+/// The sums of jobs and node agree, in every hour there is.
+pub(crate) fn reconciles(site: &Site) -> Result<()> {
+    // The node's line ends with its last job.
+    wait_for("the node's lines", || {
+        site.ledger_text().ok().filter(|text| text.contains(r#""kind":"node""#))
+    })?;
+    let (program, ledger) = (site.bin("ct-report"), site.ledger().display().to_string());
+    let args = ["reconcile", "--ledger", &ledger, "-S", "2000-01-01", "--csv"];
+    let program = program.display().to_string();
+    let output = site.cluster.command(&ct_tests::User::root(), &program).args(&args).run()?;
+    ensure!(output.code() == Some(0), "{output}");
+    Ok(())
+}

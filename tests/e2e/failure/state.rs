@@ -1,17 +1,18 @@
 //! The state directory full, read-only, gone.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use ct_tests::site::wait_for_long;
 use ct_tests::{Site, e2e_is_possible};
 use rustix::process::Signal;
 
 use crate::ledger::Tmpfs;
 use crate::outcome::{
-    ended, has_its_energy, nodes_are_up, one_record_each, record, run, run_on, signal, submit,
-    wait_for_file,
+    ended, has_its_energy, nodes_are_up, one_record_each, reconciles, record, run, run_on, signal,
+    submit, wait_for_file,
 };
 
 #[test]
@@ -90,4 +91,37 @@ fn filled_in_mid_job_loses_nothing_unless_ct_noded_is_killed_as_well() -> Result
     let last = run(&site)?.job;
     record(&site, last)?;
     one_record_each(&site)
+}
+
+#[test]
+fn what_cannot_be_kept_is_in_no_book_before_ct_noded_is_killed() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let site = Site::builder().plugstack("update_interval=0.5").start()?;
+    let jobs = site.state_dir(1).join("jobs");
+    let close = |mode| fs::set_permissions(&jobs, fs::Permissions::from_mode(mode));
+    let first = submit(&site, "on\n#SBATCH --exclusive", "touch begun; sleep 3; exit 3")?;
+    wait_for_file(&site, "begun")?;
+    let pid = site.wait_for_noded(1)?;
+    close(0o500)?;
+    ended(&site, first, 3)?;
+    // Slurmctld's answer has come by then.
+    std::thread::sleep(Duration::from_secs(2));
+    ensure!(site.ledger_lines()?.is_empty(), "it would be there twice");
+    signal(pid, Signal::KILL)?;
+    close(0o750)?;
+    // The next life, as the hooks start it, has it as running still, and finds it gone.
+    let second = run(&site)?.job;
+    record(&site, second)?;
+    // It asks slurmctld once the job has been gone for 30 s.
+    let of_first = || site.ledger_lines().ok()?.into_iter().find(|l| l["job_id"] == first.as_u32());
+    wait_for_long(Duration::from_secs(60), "the record of the first job", of_first)?;
+    // For a while only: then there is a record all the same.
+    close(0o500)?;
+    let third = run(&site)?.job;
+    record(&site, third)?;
+    close(0o750)?;
+    one_record_each(&site)?;
+    reconciles(&site)
 }
