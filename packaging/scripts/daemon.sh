@@ -151,11 +151,12 @@ restart_daemons() {
             rm -f "$groups"
             continue
         }
-        end_daemon "$pid"
         if [ -n "$arguments" ]; then
             (
                 cd /
+                # While the old one lives: systemd removes the group of a stopped slurmd once it is empty.
                 enter_cgroups "$groups"
+                end_daemon "$pid"
                 # shellcheck disable=SC2086  # One word a line.
                 IFS='
 '
@@ -163,6 +164,7 @@ restart_daemons() {
                     /usr/sbin/ct-noded $arguments </dev/null >/dev/null 2>&1
             ) || echo "carbontracker: ct-noded could not be started again; the next job's hooks will" >&2
         else
+            end_daemon "$pid"
             echo "carbontracker: ct-noded has ended; the next job's hooks start the new one" >&2
         fi
         rm -f "$groups"

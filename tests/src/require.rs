@@ -91,6 +91,17 @@ pub fn accounting_test_is_possible() -> bool {
     e2e_is_possible()
 }
 
+/// Says whether the packages for RPM are to be tested; where `CT_RPM=required` is not set, that they are
+/// not goes to stderr, as the tool that makes them takes minutes to compile.
+#[track_caller]
+pub fn rpm_test_is_wanted() -> bool {
+    let is_wanted = env::var("CT_RPM").as_deref() == Ok("required");
+    if !is_wanted {
+        say("test of the packages for RPM skipped: CT_RPM=required runs it");
+    }
+    is_wanted && e2e_is_possible()
+}
+
 fn obstacle() -> Option<String> {
     if let Some(program) = PROGRAMS.iter().find(|p| !tree::inside(p).exists()) {
         return Some(format!("{program} is not installed"));

@@ -8,6 +8,7 @@
 mod belief;
 mod installation;
 mod overlay;
+mod rpm;
 
 use std::env;
 use std::fs;
