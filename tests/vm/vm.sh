@@ -69,6 +69,7 @@ EOF
   [ "$SUITE" = bookworm ] && printf 'SwitchType=switch/none\nAccountingStorageType=accounting_storage/none\n' >>"$R/etc/slurm/slurm.conf"
   printf 'CgroupPlugin=cgroup/v2\nConstrainCores=yes\nConstrainRAMSpace=yes\nConstrainDevices=yes\n' >"$R/etc/slurm/cgroup.conf"
   : >"$R/etc/slurm/plugstack.conf"
+  echo force-unsafe-io | put /etc/dpkg/dpkg.cfg.d/throwaway
   put /usr/local/sbin/host-in <<'EOF'
 #!/bin/sh
 ip link set lo up; ip addr add 10.9.9.9/32 dev lo   # glibc's AI_ADDRCONFIG refuses to resolve with 127.0.0.1 alone
