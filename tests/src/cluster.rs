@@ -156,7 +156,16 @@ impl Cluster {
         let copy = self.dir().join("lib").join(file_name);
         fs::copy(library, &copy)
             .with_context(|| format!("cannot copy {} to {}", library.display(), copy.display()))?;
-        layout::write(&self.conf_dir().join("plugstack.conf"), &plugstack(&copy))?;
+        let main = self.conf_dir().join("plugstack.conf");
+        if self.config.is_configless {
+            // Only the file that includes is fetched; what it includes is the node's.
+            let own = self.dir().join("plugstack.conf.d");
+            fs::create_dir_all(&own)?;
+            layout::write(&own.join("carbontracker.conf"), &plugstack(&copy))?;
+            layout::write(&main, &format!("include {}/*.conf\n", own.display()))?;
+        } else {
+            layout::write(&main, &plugstack(&copy))?;
+        }
         Ok(copy)
     }
 

@@ -1,9 +1,12 @@
 //! slurmd's list of GPUs, by which SLURM_JOB_GPUS counts: `slurmd -G`, on a thread.
 //!
 //! It is asked at our start and whenever slurmd starts; with `AutoDetect=nvml` the answer may take
-//! seconds, and no job waits for it.
+//! seconds, and no job waits for it. Where slurmd was started with `--conf-server`, another one finds
+//! no configuration, and looks for it for ever; it is given the one that was fetched.
 
+use std::env;
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -16,6 +19,9 @@ use crate::station::{Ask, GresList, Station};
 
 /// How long slurmd may take to list its GPUs.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The configuration that a slurmd without one of its own has fetched; Slurm's commands find it
+/// by themselves.
+const FETCHED_CONF: &str = "/run/slurm/conf/slurm.conf";
 /// How long the first job waits for the first answer.
 const FIRST_ANSWER: Duration = Duration::from_millis(250);
 
@@ -55,9 +61,7 @@ fn asker(requests: Sender<()>, shared: Shared) -> GresList {
 
 fn work(node: &str, inbox: &Receiver<()>, shared: &Shared) {
     loop {
-        // A slurmd of one node a host may have been built without the option that names it.
-        let list =
-            list_gpus("slurmd", &["-G", "-N", node]).or_else(|| list_gpus("slurmd", &["-G"]));
+        let list = ask_slurmd("slurmd", node, Path::new(FETCHED_CONF));
         if list.is_none() {
             log::info!(
                 "slurmd -G lists no GPU: numbers in SLURM_JOB_GPUS would be taken as those of \
@@ -76,10 +80,19 @@ fn work(node: &str, inbox: &Receiver<()>, shared: &Shared) {
     }
 }
 
-/// What slurmd prints with these arguments, where that lists a GPU.
-fn list_gpus(slurmd: &str, args: &[&str]) -> Option<List> {
+fn ask_slurmd(slurmd: &str, node: &str, fetched_conf: &Path) -> Option<List> {
+    let is_fetched = env::var_os("SLURM_CONF").is_none() && fetched_conf.exists();
+    let conf = is_fetched.then_some(fetched_conf);
+    // A slurmd of one node a host may have been built without the option that names it.
+    list_gpus(slurmd, &["-G", "-N", node], conf).or_else(|| list_gpus(slurmd, &["-G"], conf))
+}
+
+/// What slurmd prints with these arguments, and with that configuration where one is named, where that
+/// lists a GPU.
+fn list_gpus(slurmd: &str, args: &[&str], conf: Option<&Path>) -> Option<List> {
     let mut child = Command::new(slurmd)
         .args(args)
+        .envs(conf.map(|conf| ("SLURM_CONF", conf)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -117,6 +130,9 @@ fn kill_after(mut child: std::process::Child) -> thread::JoinHandle<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -144,11 +160,28 @@ mod tests {
 
     #[test]
     fn a_slurmd_that_is_not_there_lists_nothing() {
-        assert_eq!(list_gpus("no-such-slurmd", &["-G"]), None);
+        assert_eq!(list_gpus("no-such-slurmd", &["-G"], None), None);
         let line = "slurmd: Gres Name=gpu Count=1 File=/dev/nvidia4 (null)";
         // It answers on standard error.
         let script = format!("echo '{line}' >&2");
-        assert_eq!(list_gpus("sh", &["-c", &script]), Some(vec![vec![DeviceFile::Nvidia(4)]]));
-        assert_eq!(list_gpus("true", &[]), None);
+        assert_eq!(
+            list_gpus("sh", &["-c", &script], None),
+            Some(vec![vec![DeviceFile::Nvidia(4)]])
+        );
+        assert_eq!(list_gpus("true", &[], None), None);
+    }
+
+    #[test]
+    fn a_slurmd_without_a_configuration_is_given_the_one_that_was_fetched() {
+        let dir = tempfile::tempdir().unwrap();
+        let (slurmd, conf) = (dir.path().join("slurmd"), dir.path().join("slurm.conf"));
+        let line = "slurmd: Gres Name=gpu Count=1 File=/dev/nvidia2 (null)";
+        let script = format!("#!/bin/sh\n[ -z \"$SLURM_CONF\" ] || echo '{line}'\n");
+        fs::write(&slurmd, script).unwrap();
+        fs::set_permissions(&slurmd, Permissions::from_mode(0o755)).unwrap();
+        let ask = || ask_slurmd(slurmd.to_str().unwrap(), "n1", &conf);
+        assert_eq!(ask(), None, "nothing was fetched");
+        fs::write(&conf, "").unwrap();
+        assert_eq!(ask(), Some(vec![vec![DeviceFile::Nvidia(2)]]));
     }
 }

@@ -4,6 +4,7 @@ mod accounting;
 mod batch;
 mod budgets;
 mod check;
+mod configless;
 mod container;
 mod control;
 mod endings;

@@ -20,6 +20,14 @@ use crate::tree;
 const BOOT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a slurmd may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// Becomes the slurmd of node $3, which asks slurmctld at port $2 for all its files. Without any it
+/// looks for munged, whose socket is $1, in the usual place.
+const CONFIGLESS_SLURMD: &str = r#"
+mount -t tmpfs -o mode=755 tmpfs /run && mount -t tmpfs -o mode=755 tmpfs /etc/slurm || exit
+mkdir /run/munge && ln -s "$1" /run/munge/munge.socket.2 || exit
+unset SLURM_CONF
+exec slurmd -D -N "$3" --conf-server "127.0.0.1:$2"
+"#;
 /// The search path of daemons and clients.
 pub(super) const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -150,8 +158,18 @@ impl Cluster {
 
     fn spawn_slurmd(&self, node: usize) -> Result<()> {
         let name = self.node(node);
-        let args = ["-D".to_owned(), "-N".to_owned(), name.clone()];
-        self.spawn(&format!("slurmd-{name}"), "slurmd", &args, &self.node_env[node - 1])
+        let (program, args) = if self.config.is_configless {
+            let munge = self.layout.munge_socket().display().to_string();
+            let own = ["--mount", "--propagation", "private", "sh", "-c", CONFIGLESS_SLURMD, "sh"];
+            let port = self.layout.port(0).to_string();
+            (
+                "unshare",
+                own.map(str::to_owned).into_iter().chain([munge, port, name.clone()]).collect(),
+            )
+        } else {
+            ("slurmd", vec!["-D".to_owned(), "-N".to_owned(), name.clone()])
+        };
+        self.spawn(&format!("slurmd-{name}"), program, &args, &self.node_env[node - 1])
     }
 
     /// The process id of a node's slurmd; none while it does not run.

@@ -49,6 +49,7 @@ pub struct Builder {
     pub(super) kill_wait_s: u32,
     pub(super) plugstack: String,
     pub(super) has_accounting: bool,
+    pub(super) is_configless: bool,
     pub(super) extra: Vec<String>,
     pub(super) node_env: Vec<(usize, String, String)>,
     base: PathBuf,
@@ -68,6 +69,7 @@ impl Default for Builder {
             kill_wait_s: 5,
             plugstack: String::new(),
             has_accounting: false,
+            is_configless: false,
             extra: Vec::new(),
             node_env: Vec::new(),
             base: PathBuf::from("/tmp"),
@@ -154,6 +156,13 @@ impl Builder {
     /// Keeps accounts: a MariaDB and a slurmdbd of the cluster's own. The last node's port is theirs.
     pub fn accounting(mut self) -> Self {
         self.has_accounting = true;
+        self
+    }
+
+    /// Lets every slurmd fetch its configuration from slurmctld (`--conf-server`), in a /run and an
+    /// /etc/slurm of its own.
+    pub fn configless(mut self) -> Self {
+        self.is_configless = true;
         self
     }
 

@@ -44,13 +44,17 @@ CompleteWait=0
 JobRequeue=1
 JobAcctGatherFrequency=task=5
 AcctGatherNodeFreq=0
-PlugStackConfig={dir}/etc/plugstack.conf
 ",
         port = layout.port(0),
         munge = layout.munge_socket().display(),
         dir = layout.dir().display(),
         kill_wait = config.kill_wait_s,
     );
+    // Without that line it is looked for beside slurm.conf, which is then the fetched one.
+    conf.push_str(&match config.is_configless {
+        true => "SlurmctldParameters=enable_configless\n".to_owned(),
+        false => format!("PlugStackConfig={}/plugstack.conf\n", layout.conf_dir().display()),
+    });
     conf.push_str(tracking(config.proctrack));
     if !config.prolog_flags.is_empty() {
         conf.push_str(&format!("PrologFlags={}\n", config.prolog_flags));
