@@ -29,10 +29,11 @@ const GUIDES: [&str; 5] = [
 ];
 
 /// Programs of others, whose words are not ours to check.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 15] = [
     "apptainer",
     "apt",
     "apt-get",
+    "dnf",
     "echo",
     "journalctl",
     "rm",
@@ -189,6 +190,7 @@ fn is_configuration(line: &str) -> bool {
     is_key
         || is_series
         || line.starts_with("optional ")
+        || line.starts_with("include ")
         || (line.starts_with('[') && line.ends_with(']'))
 }
 
