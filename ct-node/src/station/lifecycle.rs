@@ -55,12 +55,14 @@ impl Ended {
     }
 }
 
-/// Whether there is a process of this id; one of another user's counts.
+/// Whether a process of this id runs, also one of another user's or one that is hidden from us; one
+/// that has ended and that nobody has waited for does not, as in a container without an init.
 pub fn is_alive(pid: u32) -> bool {
-    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else {
+    let Some(id) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else {
         return false;
     };
-    rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
+    let is_there = rustix::process::test_kill_process(id) != Err(rustix::io::Errno::SRCH);
+    is_there && !stat_of(pid).rsplit(") ").next().is_some_and(has_ended)
 }
 
 impl Station {
@@ -435,9 +437,19 @@ fn begin_step_epoch(job: &mut Job, step: &StepFacts, at: Moment) {
 
 /// Whether a slurmstepd runs with this pid; one that nobody has waited for does not.
 pub fn is_slurmstepd(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = stat_of(pid);
     let is_named = stat.split_once(" (slurmstepd) ").map(|(_, rest)| rest);
-    is_named.is_some_and(|rest| !rest.starts_with(['Z', 'X']))
+    is_named.is_some_and(|rest| !has_ended(rest))
+}
+
+/// `/proc/PID/stat`; nothing where it cannot be read.
+fn stat_of(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()
+}
+
+/// Whether a process has ended, by what follows its name in `/proc/PID/stat`.
+fn has_ended(stat: &str) -> bool {
+    stat.starts_with(['Z', 'X'])
 }
 
 /// Whether these facts are of another run of the job than the one known.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use ct_tests::site::wait_for;
+use ct_tests::site::{wait_for, wait_for_long};
 use ct_tests::{JobId, Site, cgroup_test_is_possible, e2e_is_possible};
 use serde_json::Value;
 
@@ -50,6 +50,7 @@ fn each_costs_what_it_costs_without_us_and_has_one_record_that_says_so() -> Resu
     without_slurmd(&site).context("slurmd restarted and killed")?;
     on_a_failed_node(&site).context("node_fail")?;
     with_a_failing_prolog(&site, &switch).context("prolog failure")?;
+    with_a_slurmd_from_before(&site).context("slurmd not restarted after the installation")?;
     one_record_each(&site)
 }
 
@@ -247,4 +248,21 @@ fn slurmctld_that_is_away_at_a_jobs_end_tells_how_it_ended_when_it_is_back() -> 
     ensure!(record["elapsed_s"].as_f64() > Some(30.0), "{record:#}");
     wait_for("the node to be up", || nodes_are_up(&site).ok())?;
     one_record_each(&site)
+}
+
+/// A slurmd that was started before the plugin was there calls no epilog of ours, while steps load it:
+/// the end is found out.
+fn with_a_slurmd_from_before(site: &Site) -> Result<()> {
+    let conf = site.cluster.dir().join("etc/plugstack.conf");
+    let aside = conf.with_extension("aside");
+    fs::rename(&conf, &aside)?;
+    fs::write(&conf, "")?;
+    site.cluster.restart_slurmd(1)?;
+    fs::rename(&aside, &conf)?;
+    let job = submit(site, "on", "sleep 1; exit 3")?;
+    ended(site, job, 3)?;
+    let found = || site.ledger_lines().ok()?.into_iter().find(|l| l["job_id"] == job.as_u32());
+    let record = wait_for_long(Duration::from_secs(90), "the record", found)?;
+    ensure!(record["end_reason"] == "failed", "{record:#}");
+    site.cluster.restart_slurmd(1)
 }

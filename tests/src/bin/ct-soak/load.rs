@@ -158,6 +158,6 @@ impl Load<'_> {
     }
 
     fn cancel(&self, job: &Queued) {
-        let _ = self.site.cluster.scancel(&[&job.id.to_string()]);
+        let _ = self.site.cluster.scancel(&[&job.name]);
     }
 }
