@@ -1,17 +1,21 @@
 //! slurmd's list of GPUs, by which SLURM_JOB_GPUS counts: `slurmd -G`, on a thread.
 //!
-//! It is asked at our start and whenever slurmd starts; with `AutoDetect=nvml` the answer may take
-//! seconds, and no job waits for it. Where slurmd was started with `--conf-server`, another one finds
+//! It is asked at our start where there is a GPU, else for the first job that names one, and again when
+//! slurmd starts with another configuration; with `AutoDetect=nvml` the answer may take seconds, and
+//! no job waits for it. No oftener than that: `slurmd -G` of Slurm 24.11 asks the slurmstepds of
+//! running jobs what they do not answer to the service user, and each writes an error about it into
+//! its job's output. Where slurmd was started with `--conf-server`, another one finds
 //! no configuration, and looks for it for ever; it is given the one that was fetched.
 
 use std::env;
+use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ct_core::gpu::{DeviceFile, parse_slurmd_gres};
 
@@ -22,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The configuration that a slurmd without one of its own has fetched; Slurm's commands find it
 /// by themselves.
 const FETCHED_CONF: &str = "/run/slurm/conf/slurm.conf";
+/// Slurm's own, unless the environment names another.
+const USUAL_CONF: &str = "/etc/slurm/slurm.conf";
 /// How long the first job waits for the first answer.
 const FIRST_ANSWER: Duration = Duration::from_millis(250);
 
@@ -38,16 +44,33 @@ pub(super) fn open(station: &mut Station) -> std::io::Result<()> {
         .name("gres".to_owned())
         .stack_size(256 * 1024)
         .spawn(move || work(&node, &inbox, &answers))?;
-    station.number_gpus_with(asker(requests, shared));
+    let has_gpus = station.has_gpus() || has_gpu_file(Path::new("/dev"));
+    station.number_gpus_with(asker(requests, shared, has_gpus));
     Ok(())
 }
 
-fn asker(requests: Sender<()>, shared: Shared) -> GresList {
-    let mut has_waited = false;
+/// Whether a driver of GPUs has made its device files.
+fn has_gpu_file(dev: &Path) -> bool {
+    let is_there = |name: &str| dev.join(name).exists();
+    let is_render =
+        |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("renderD");
+    let mut dri = fs::read_dir(dev.join("dri")).into_iter().flatten().flatten();
+    is_there("nvidiactl") || is_there("kfd") || dri.any(is_render)
+}
+
+fn asker(requests: Sender<()>, shared: Shared, has_gpus: bool) -> GresList {
+    let (mut has_asked, mut has_waited) = (has_gpus, false);
+    // A thread that is gone has no newer answer.
+    let send = move || {
+        let _ = requests.send(());
+    };
+    if has_asked {
+        send();
+    }
     Box::new(move |ask| {
-        if ask == Ask::Anew {
-            // A thread that is gone has no newer answer.
-            let _ = requests.send(());
+        let is_first = ask == Ask::ForJob && !std::mem::replace(&mut has_asked, true);
+        if is_first || (ask == Ask::Anew && has_asked) {
+            send();
         }
         let (list, answered) = &*shared;
         let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,8 +83,15 @@ fn asker(requests: Sender<()>, shared: Shared) -> GresList {
 }
 
 fn work(node: &str, inbox: &Receiver<()>, shared: &Shared) {
-    loop {
+    let mut conf_before = None;
+    while inbox.recv().is_ok() {
+        while inbox.try_recv().is_ok() {}
+        let conf = conf_changed_at(&conf(Path::new(FETCHED_CONF)));
+        if conf.is_some() && conf == conf_before {
+            continue;
+        }
         let list = ask_slurmd("slurmd", node, Path::new(FETCHED_CONF));
+        conf_before = conf.filter(|_| list.is_some());
         if list.is_none() {
             log::info!(
                 "slurmd -G lists no GPU: numbers in SLURM_JOB_GPUS would be taken as those of \
@@ -73,22 +103,34 @@ fn work(node: &str, inbox: &Receiver<()>, shared: &Shared) {
         *known = list.or_else(|| known.take()).or(Some(Vec::new()));
         drop(known);
         answered.notify_all();
-        if inbox.recv().is_err() {
-            return;
-        }
-        while inbox.try_recv().is_ok() {}
     }
+}
+
+/// Slurm's configuration on this node.
+fn conf(fetched_conf: &Path) -> PathBuf {
+    match env::var_os("SLURM_CONF") {
+        Some(named) => named.into(),
+        None if fetched_conf.exists() => fetched_conf.to_owned(),
+        None => USUAL_CONF.into(),
+    }
+}
+
+/// When slurm.conf and gres.conf beside it were changed last; `None` where the first cannot be seen.
+fn conf_changed_at(conf: &Path) -> Option<(SystemTime, Option<SystemTime>)> {
+    let changed_at = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+    Some((changed_at(conf)?, changed_at(&conf.with_file_name("gres.conf"))))
 }
 
 fn ask_slurmd(slurmd: &str, node: &str, fetched_conf: &Path) -> Option<List> {
     let is_fetched = env::var_os("SLURM_CONF").is_none() && fetched_conf.exists();
     let conf = is_fetched.then_some(fetched_conf);
     // A slurmd of one node a host may have been built without the option that names it.
-    list_gpus(slurmd, &["-G", "-N", node], conf).or_else(|| list_gpus(slurmd, &["-G"], conf))
+    let list = list_gpus(slurmd, &["-G", "-N", node], conf);
+    list.or_else(|| list_gpus(slurmd, &["-G"], conf)).filter(|list| !list.is_empty())
 }
 
-/// What slurmd prints with these arguments, and with that configuration where one is named, where that
-/// lists a GPU.
+/// The GPUs that slurmd lists with these arguments, and with that configuration where one is named;
+/// `None` where it fails.
 fn list_gpus(slurmd: &str, args: &[&str], conf: Option<&Path>) -> Option<List> {
     let mut child = Command::new(slurmd)
         .args(args)
@@ -110,27 +152,31 @@ fn list_gpus(slurmd: &str, args: &[&str], conf: Option<&Path>) -> Option<List> {
     let mut text = String::new();
     let _ = out.read_to_string(&mut text);
     text.push_str(&reader.join().unwrap_or_default());
-    let _ = killer.join();
-    Some(parse_slurmd_gres(&text)).filter(|list| !list.is_empty())
+    let list = parse_slurmd_gres(&text);
+    let is_told = killer.join().is_ok_and(|is_success| is_success) || !list.is_empty();
+    is_told.then_some(list)
 }
 
-fn kill_after(mut child: std::process::Child) -> thread::JoinHandle<()> {
+/// Whether it ends in time, and well.
+fn kill_after(mut child: std::process::Child) -> thread::JoinHandle<bool> {
     thread::spawn(move || {
         let end = Instant::now() + PATIENCE;
-        while matches!(child.try_wait(), Ok(None)) {
-            if Instant::now() >= end {
-                let _ = child.kill();
-                let _ = child.wait();
-                return;
+        loop {
+            match child.try_wait() {
+                Ok(None) if Instant::now() < end => thread::sleep(Duration::from_millis(10)),
+                Ok(Some(status)) => return status.success(),
+                _ => break,
             }
-            thread::sleep(Duration::from_millis(10));
         }
+        let _ = child.kill();
+        let _ = child.wait();
+        false
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, Permissions};
+    use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -139,13 +185,17 @@ mod tests {
     fn the_first_job_waits_for_the_first_answer_and_no_later_one_does() {
         let shared: Shared = Arc::default();
         let (requests, inbox) = channel();
-        let mut ask = asker(requests, Arc::clone(&shared));
+        let mut ask = asker(requests, Arc::clone(&shared), false);
+        // Not on a node without a GPU, whose slurmd is started.
+        assert!(ask(Ask::Anew).is_empty());
+        assert!(inbox.try_recv().is_err());
         let start = Instant::now();
         assert!(ask(Ask::AsKnown).is_empty());
         assert!(start.elapsed() < FIRST_ANSWER, "waited for no job");
         let start = Instant::now();
         assert!(ask(Ask::ForJob).is_empty());
         assert!(start.elapsed() >= FIRST_ANSWER);
+        assert!(inbox.try_recv().is_ok());
         let start = Instant::now();
         assert!(ask(Ask::ForJob).is_empty());
         assert!(start.elapsed() < FIRST_ANSWER, "waited twice");
@@ -156,6 +206,35 @@ mod tests {
         assert!(inbox.try_recv().is_err());
         assert_eq!(ask(Ask::Anew), list);
         assert!(inbox.try_recv().is_ok());
+        // With a GPU it is asked at once.
+        let (requests, inbox) = channel();
+        let _ask = asker(requests, Arc::default(), true);
+        assert!(inbox.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_driver_of_gpus_is_seen_by_its_files() {
+        let dev = tempfile::tempdir().unwrap();
+        assert!(!has_gpu_file(dev.path()));
+        // The card of a BMC renders nothing.
+        fs::create_dir(dev.path().join("dri")).unwrap();
+        fs::write(dev.path().join("dri/card0"), "").unwrap();
+        assert!(!has_gpu_file(dev.path()));
+        fs::write(dev.path().join("dri/renderD128"), "").unwrap();
+        assert!(has_gpu_file(dev.path()));
+    }
+
+    #[test]
+    fn a_configuration_that_is_the_same_is_known_by_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let conf = dir.path().join("slurm.conf");
+        assert_eq!(conf_changed_at(&conf), None);
+        fs::write(&conf, "").unwrap();
+        let before = conf_changed_at(&conf);
+        assert!(before.is_some());
+        assert_eq!(conf_changed_at(&conf), before);
+        fs::write(dir.path().join("gres.conf"), "").unwrap();
+        assert_ne!(conf_changed_at(&conf), before);
     }
 
     #[test]
@@ -168,7 +247,8 @@ mod tests {
             list_gpus("sh", &["-c", &script], None),
             Some(vec![vec![DeviceFile::Nvidia(4)]])
         );
-        assert_eq!(list_gpus("true", &[], None), None);
+        assert_eq!(list_gpus("true", &[], None), Some(Vec::new()));
+        assert_eq!(list_gpus("false", &[], None), None);
     }
 
     #[test]
