@@ -10,6 +10,8 @@ use crate::log::writer::{self, BlockStyle, Consumption, components_sentence, epo
 use crate::sample::Moment;
 use crate::units::Microjoules;
 
+/// What the method of a component without a meter begins with.
+const MODELLED: &str = "modelled:";
 /// Hours whose intensities a log lists.
 const MOST_HOURS_LISTED: usize = 1000;
 
@@ -40,10 +42,32 @@ impl Job {
         let sentence = components_sentence(&components);
         self.log.standard(time, &sentence);
         let printed = self.log.output(time, &sentence);
-        let simulated = self.log_simulated(at);
+        let notes = self.log_simulated(at) + &self.log_modelled(at, context);
         self.log.standard(time, "Monitoring thread started.");
         self.log_live_intensity(at.wall, context.factors);
-        self.at_verbosity(2, printed) + &self.at_verbosity(1, simulated)
+        self.at_verbosity(2, printed) + &self.at_verbosity(1, notes)
+    }
+
+    /// Says of what is shown that no meter counted it.
+    fn log_modelled(&mut self, at: Moment, context: Context<'_>) -> String {
+        let methods = self.methods(context);
+        let is_simulated = |name| match name {
+            "cpu" => self.simulated_cpu().is_some(),
+            _ => self.simulated_gpu().is_some(),
+        };
+        let shown = self.components(context).into_iter().map(|(name, _)| name);
+        let of = |name: &str| methods.get(name).filter(|method| method.contains(MODELLED));
+        let modelled = shown.filter(|name| !is_simulated(*name)).filter_map(|name| {
+            let upper = name.to_uppercase();
+            of(name).map(|method| format!("{upper} energy is not measured: {method}"))
+        });
+        let sentences: Vec<String> = modelled.collect();
+        let mut text = String::new();
+        for sentence in sentences {
+            self.log.standard(local(at), &sentence);
+            text.push_str(&self.log.output(local(at), &sentence));
+        }
+        text
     }
 
     /// Components in the log's order, with the names of their devices.

@@ -119,6 +119,22 @@ fn logs_of_three_epochs_read_as_upstreams() {
 }
 
 #[test]
+fn what_no_meter_counts_is_called_modelled_in_logs_and_output() {
+    let mut world = World::new();
+    world.devices[0].method = "modelled:tdp-configured".to_owned();
+    let sentence = "CPU energy is not measured: modelled:tdp-configured";
+    let mut modelled = job("on");
+    let printed = modelled.begin_logs(at(0), world.context());
+    assert_eq!(printed, format!("CarbonTracker: {sentence}\n"));
+    assert!(modelled.log.standard.contains(sentence), "{}", modelled.log.standard);
+    // Not where the watts are the owner's own, and not below verbosity 1.
+    let printed = job("sim_cpu:x,sim_cpu_tdp:100").begin_logs(at(0), world.context());
+    assert!(!printed.contains("not measured"), "{printed}");
+    assert_eq!(job("verbose:0").begin_logs(at(0), world.context()), "");
+    assert_eq!(job("on").begin_logs(at(0), World::new().context()), "");
+}
+
+#[test]
 fn a_job_without_epochs_is_reported_whole() {
     let world = World::new();
     let mut job = job("interpretable:false,verbose:2");
