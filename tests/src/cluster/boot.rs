@@ -160,7 +160,10 @@ impl Cluster {
         let name = self.node(node);
         let (program, args) = if self.config.is_configless {
             let munge = self.layout.munge_socket().display().to_string();
-            let own = ["--mount", "--propagation", "private", "sh", "-c", CONFIGLESS_SLURMD, "sh"];
+            // What enters a tree has made all mounts private, and the tree's root is none.
+            let propagation = if tree::root().is_some() { "unchanged" } else { "private" };
+            let own =
+                ["--mount", "--propagation", propagation, "sh", "-c", CONFIGLESS_SLURMD, "sh"];
             let port = self.layout.port(0).to_string();
             (
                 "unshare",
