@@ -250,6 +250,16 @@ pub struct Prediction {
     /// Upper end of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub co2e_g_high: Option<f64>,
+    /// The first prediction from epochs, which the job's owner was told, where this is a later one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Box<Prediction>>,
+}
+
+impl Prediction {
+    /// The first that was made: this one, or the one before it.
+    pub fn first(&self) -> &Self {
+        self.first.as_deref().unwrap_or(self)
+    }
 }
 
 /// Whether it was a prediction or what was drawn that passed a budget.

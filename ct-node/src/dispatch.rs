@@ -351,6 +351,7 @@ fn rounded(prediction: Prediction) -> Prediction {
         energy_j_high: prediction.energy_j_high.map(f64::round),
         co2e_g_low: prediction.co2e_g_low.map(|g| g * part),
         co2e_g_high: prediction.co2e_g_high.map(|g| g * part),
+        first: None,
         ..prediction
     }
 }

@@ -406,6 +406,31 @@ fn the_prediction_of_the_record_is_made_anew_and_the_block_once() {
     assert!((p.energy_j - 6400.0).abs() < 1e-6, "{p:?}");
     assert!((p.energy_j_high.unwrap() - 9842.3).abs() < 1.0, "{p:?}");
     assert_eq!(p.energy_j_low, Some(4800.0));
+    // Of the block: 1.2 and 2.4 kJ, 4 · 1.8 kJ.
+    let told = p.first();
+    assert_eq!((told.from_epochs, told.energy_j, told.first.is_none()), (2, 7200.0, true));
+    // The first one stays it, also over a restart of ct-noded.
+    let mut job: Job = serde_json::from_str(&serde_json::to_string(&job).unwrap()).unwrap();
+    job.epoch_start(at(40));
+    run_until(&mut job, 50);
+    job.epoch_end(at(50), world.context()).unwrap();
+    let last = job.prediction.clone().unwrap();
+    assert_eq!((last.from_epochs, last.first().from_epochs), (4, 2));
+}
+
+#[test]
+fn nothing_is_predicted_for_a_time_limit_that_means_none() {
+    let world = World::new();
+    let mut job = job("verbose:1");
+    run_until(&mut job, 10);
+    let in_days = |days| Some(at(0).wall + TimeDelta::days(days));
+    job.limit_at = in_days(30);
+    // 120 W for 30 days.
+    let outlook = job.outlook(world.context()).unwrap();
+    assert!((outlook.energy_j - 120.0 * 30.0 * 86400.0).abs() < 1e-3, "{outlook:?}");
+    // slurmctld has 365 days for no limit, of which a second is gone before it is asked.
+    job.limit_at = in_days(365).map(|at| at - TimeDelta::seconds(1));
+    assert_eq!(job.outlook(world.context()), None);
 }
 
 #[test]

@@ -47,6 +47,7 @@ pub(crate) fn gpu_run() -> Run {
         energy_j_high: Some(4_100_000.0),
         co2e_g_low: None,
         co2e_g_high: None,
+        first: None,
     });
     let second = Record { node: "n2".into(), epochs: None, prediction: None, ..first.clone() };
     runs(vec![second, first]).remove(0)

@@ -36,7 +36,7 @@ pub(crate) fn two_nodes() -> Ledger {
         duration_s: vec![1700.0, 1800.0, 1750.0],
         ..Epochs::default()
     });
-    first.prediction = Some(Prediction {
+    let told = Prediction {
         at: at("2026-10-01T11:00:00Z"),
         from_epochs: 1,
         epochs: 3,
@@ -48,6 +48,15 @@ pub(crate) fn two_nodes() -> Ledger {
         energy_j_high: Some(4_100_000.0),
         co2e_g_low: None,
         co2e_g_high: None,
+        first: None,
+    };
+    // The last one is made of all epochs, and what came.
+    first.prediction = Some(Prediction {
+        from_epochs: 3,
+        energy_j: 3_300_000.0,
+        duration_s: 5250.0,
+        first: Some(Box::new(told.clone())),
+        ..told
     });
     let mut line = line("n1", "2026-10-01T11:00:00Z", "2026-10-01T12:00:00Z", &[(42, 75), (7, 22)]);
     line.unallocated_j.cpu = Microjoules::new(2);

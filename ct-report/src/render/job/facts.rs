@@ -193,9 +193,25 @@ pub(crate) fn node_shares(share: &NodeShare) -> Vec<(String, f64)> {
     parts.into_iter().map(part).collect()
 }
 
-/// What was foretold and what came, each behind its name.
+/// What was foretold and what came, each behind its name: the first prediction is what the job's
+/// owner was told; the last one, of a job that has all its epochs, is what came.
 pub(crate) fn prediction(run: &Run) -> Vec<(&'static str, String)> {
-    let Some(prediction) = run.prediction() else { return Vec::new() };
+    let Some(last) = run.prediction() else { return Vec::new() };
+    let first = last.first();
+    let mut facts = vec![("predicted", foretold(first))];
+    if last.first.is_some() && last.from_epochs < last.epochs {
+        facts.push(("later", foretold(last)));
+    }
+    let came = match (first.by, run.epochs()) {
+        (PredictedBy::Epochs, Some(epochs)) => Some(outcome(epochs, first)),
+        (PredictedBy::Epochs, None) => None,
+        _ => Some(format!("{} in {}", energy(run.sums.energy_uj()), time(run.elapsed_s()))),
+    };
+    facts.extend(came.map(|came| ("came", came)));
+    facts
+}
+
+fn foretold(prediction: &Prediction) -> String {
     let joules = |joules: f64| energy((joules * 1e6) as u128);
     let likely = prediction.energy_j_low.zip(prediction.energy_j_high);
     let likely = likely.map(|(low, high)| format!(" (95 %: {} to {})", joules(low), joules(high)));
@@ -203,21 +219,13 @@ pub(crate) fn prediction(run: &Run) -> Vec<(&'static str, String)> {
         PredictedBy::TimeLimit => "up to the time limit, by the mean power so far".to_owned(),
         _ => format!("for {} epochs, from {} of them", prediction.epochs, prediction.from_epochs),
     };
-    let foretold = format!(
+    format!(
         "{}{} in {} and {} {basis}",
         joules(prediction.energy_j),
         likely.unwrap_or_default(),
         time(prediction.duration_s),
         mass(prediction.co2e_g)
-    );
-    let came = match (prediction.by, run.epochs()) {
-        (PredictedBy::Epochs, Some(epochs)) => Some(outcome(epochs, prediction)),
-        (PredictedBy::Epochs, None) => None,
-        _ => Some(format!("{} in {}", energy(run.sums.energy_uj()), time(run.elapsed_s()))),
-    };
-    let mut facts = vec![("predicted", foretold)];
-    facts.extend(came.map(|came| ("came", came)));
-    facts
+    )
 }
 
 /// What came, and by how much it differs where it is of as many epochs.
@@ -226,8 +234,9 @@ fn outcome(epochs: &Epochs, prediction: &Prediction) -> String {
     let listed = || epochs.energy_j.iter().map(|e| u128::from(e.as_u64())).sum();
     let uj = epochs.total_energy_j.map_or_else(listed, |e| e.as_u64().into());
     let seconds = epochs.total_duration_s.unwrap_or_else(|| epochs.duration_s.iter().sum());
+    let is_hindsight = prediction.from_epochs >= prediction.epochs;
     let differs = |came: f64, foretold: f64| match foretold {
-        f if f > 0.0 && epochs.done == prediction.epochs => {
+        f if f > 0.0 && epochs.done == prediction.epochs && !is_hindsight => {
             format!(" ({:+.1} %)", 100.0 * (came / f - 1.0))
         }
         _ => String::new(),
