@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -150,10 +150,17 @@ fn identity(record: &Brief<'_>) -> Identity {
     (record.key(), record.start.timestamp_millis())
 }
 
+/// The mend for a user who may not read what is the group's.
+pub(super) const OF_THE_GROUP: &str = "the ledger is its group's: have yourself made a member; for \
+     jobs of your own name their log directory: `ct-report job 5 carbontracker/`, `ct-report usage \
+     carbontracker/`";
+
 pub(super) fn no_ledger(dir: &Path, error: std::io::Error) -> anyhow::Error {
-    anyhow!(error)
-        .context(format!("cannot read ledger {}", dir.display()))
-        .context(Hint("name its directory with --ledger, or a configuration with --config"))
+    let hint = match error.kind() {
+        ErrorKind::PermissionDenied => OF_THE_GROUP,
+        _ => "name its directory with --ledger, or a configuration with --config",
+    };
+    anyhow!(error).context(format!("cannot read ledger {}", dir.display())).context(Hint(hint))
 }
 
 fn read_pieces(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -36,12 +37,7 @@ impl Ledger {
     ///
     /// A directory or a list that cannot be read.
     pub(crate) fn contents(&self, since: Option<DateTime<Utc>>) -> Result<Contents> {
-        let months = self.dataset.months().map_err(|error| {
-            let dir = self.dataset.dir().display();
-            anyhow::anyhow!(error).context(format!("cannot read dataset {dir}")).context(Hint(
-                "run ct-report compact again: what it lists has to be there as it was written",
-            ))
-        })?;
+        let months = self.dataset.months().map_err(|error| self.no_dataset(error))?;
         let mut files =
             ledger_files(&self.dir).map_err(|e| super::jobs::no_ledger(&self.dir, e))?;
         files.retain(|file| is_asked_for(month_of(file), since));
@@ -53,6 +49,21 @@ impl Ledger {
         }
         let months = months.into_iter().filter(|(month, _)| is_asked_for(month, since)).collect();
         Ok(Contents { files: left, months })
+    }
+
+    /// A dataset that cannot be read: where that is for want of rights, it may be none at all.
+    fn no_dataset(&self, error: io::Error) -> anyhow::Error {
+        let (dir, is_denied) = (self.dataset.dir(), error.kind() == ErrorKind::PermissionDenied);
+        if is_denied && dir.starts_with(&self.dir) {
+            return super::jobs::no_ledger(&self.dir, error);
+        }
+        let hint = if is_denied {
+            super::jobs::OF_THE_GROUP
+        } else {
+            "run ct-report compact again: what it lists has to be there as it was written"
+        };
+        let what = format!("cannot read dataset {}", dir.display());
+        anyhow::anyhow!(error).context(what).context(Hint(hint))
     }
 
     /// All that may hold lines from `since` on, by node.
@@ -118,4 +129,25 @@ pub(crate) fn month_of(file: &Path) -> &str {
 fn is_asked_for(month: &str, since: Option<DateTime<Utc>>) -> bool {
     let since = since.map(|since| since.format("%Y-%m").to_string());
     since.is_none_or(|since| *month >= *since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_read_the_ledger_is_told_of_its_group_and_of_their_own_logs() {
+        let denied = || io::Error::from(ErrorKind::PermissionDenied);
+        let (dir, other) = (PathBuf::from("/ledger"), Path::new("/parquet"));
+        let own = Ledger::new(dir.clone(), None).no_dataset(denied());
+        let elsewhere = Ledger::new(dir.clone(), Some(other)).no_dataset(denied());
+        for (error, what) in [(own, "ledger /ledger"), (elsewhere, "dataset /parquet")] {
+            let said: Vec<String> = error.chain().map(ToString::to_string).collect();
+            assert!(said[0].contains("group") && said[0].contains("carbontracker/"), "{said:?}");
+            assert_eq!(said[1], format!("cannot read {what}"));
+        }
+        // What is damaged has another mend.
+        let torn = Ledger::new(dir, None).no_dataset(io::Error::other("it has 4 bytes"));
+        assert!(torn.to_string().contains("ct-report compact again"), "{torn:?}");
+    }
 }
