@@ -127,8 +127,14 @@ pub enum OptionError {
     NoValue {
         /// The word given.
         word: String,
-        /// The key that was probably meant.
-        nearest: Option<&'static str>,
+        /// The key that was probably meant, or the key with its value.
+        nearest: Option<String>,
+    },
+    /// A blank before a key, or nothing behind a comma, as where Slurm cut the option at a blank.
+    #[error("{word:?} follows a comma, expected KEY:VALUE,KEY:VALUE with no blank after the comma")]
+    Blank {
+        /// What stands behind the comma.
+        word: String,
     },
     /// A value that its key does not allow.
     #[error("{key} is {value:?}, expected {expected}")]
@@ -198,8 +204,12 @@ impl OptionError {
     }
 }
 
-fn hint(nearest: &Option<&'static str>) -> String {
-    nearest.map(|n| format!(" (did you mean {n:?}?)")).unwrap_or_default()
+fn hint<T: AsRef<str>>(nearest: &Option<T>) -> String {
+    nearest
+        .as_ref()
+        .map(AsRef::as_ref)
+        .map(|n| format!(" (did you mean {n:?}?)"))
+        .unwrap_or_default()
 }
 
 fn known_keys() -> String {
@@ -244,12 +254,17 @@ pub fn parse(text: &str) -> Result<Choice, OptionError> {
         _ => {}
     }
     let mut set = OptionSet::default();
-    for item in split::items(text) {
+    for (at, item) in split::items(text).into_iter().enumerate() {
+        let is_blank = item.key.is_empty() || item.key.starts_with(char::is_whitespace);
+        if at > 0 && is_blank {
+            check_text("the option", &item.key)?;
+            return Err(OptionError::Blank { word: shorten(&item.key) });
+        }
         match item.value {
             Some(value) => set.set(&item.key, &value)?,
             None => {
                 check_text("the option", &item.key)?;
-                let nearest = nearest(&item.key, KEYS.iter().map(|k| k.name));
+                let nearest = meant(&item.key);
                 return Err(OptionError::NoValue { word: shorten(&item.key), nearest });
             }
         }
@@ -260,6 +275,15 @@ pub fn parse(text: &str) -> Result<Choice, OptionError> {
     }
     set.check()?;
     Ok(Choice::On(set))
+}
+
+/// What a word without a colon was probably meant to be: `epochs=3`, or a key.
+fn meant(word: &str) -> Option<String> {
+    let names = || KEYS.iter().map(|k| k.name);
+    match word.split_once('=') {
+        Some((key, value)) => nearest(key, names()).map(|key| shorten(&format!("{key}:{value}"))),
+        None => nearest(word, names()).map(str::to_owned),
+    }
 }
 
 #[cfg(test)]
@@ -300,6 +324,10 @@ mod tests {
         for (text, parts) in [
             ("epoch:3", &["unknown key \"epoch\"", "did you mean \"epochs\"", "known keys"][..]),
             ("epochs", &["\"epochs\" has no value", "KEY:VALUE"]),
+            ("epochs=3", &["\"epochs=3\" has no value", "did you mean \"epochs:3\""]),
+            ("verbose:2,epoch=3", &["\"epoch=3\" has no value", "did you mean \"epochs:3\""]),
+            ("epochs:3, verbose:2", &["\" verbose\" follows a comma", "no blank after the comma"]),
+            ("epochs:3,", &["\"\" follows a comma", "no blank after the comma"]),
             ("epochs:0", &["epochs is \"0\"", "whole number from 1"]),
             ("epochs:abc", &["epochs is \"abc\"", "whole number from 1"]),
             ("monitor_epochs:0", &["monitor_epochs is \"0\"", "-1"]),

@@ -44,7 +44,12 @@ pub static KEYS: &[KeySpec] = &[
     key("stop_and_confirm", "false", "wait for an answer after the prediction", boolean),
     key("ignore_errors", "true", "false: the record says so; tracking never ends a job", boolean),
     key("components", "all", "all, cpu, gpu or gpu+cpu", components),
-    key("devices_by_pid", "false", "only GPUs on which the job has a process", boolean),
+    key(
+        "devices_by_pid",
+        "false",
+        "charge the job for GPUs on which it has a process, too",
+        boolean,
+    ),
     key(
         "log_dir",
         "carbontracker",

@@ -87,6 +87,8 @@ fn a_daemon_whose_configuration_is_wrong_does_not_start_and_says_how_to_mend_it(
     Ok(())
 }
 
+const HELP_OF_SBATCH: [&str; 2] = ["--carbontracker=help", "--wrap=true"];
+
 #[test]
 fn help_names_every_key_and_queues_nothing() -> Result<()> {
     if !e2e_is_possible() {
@@ -94,11 +96,13 @@ fn help_names_every_key_and_queues_nothing() -> Result<()> {
     }
     let site = Site::builder().start()?;
     let user = site.cluster.user(1);
-    let args = ["--carbontracker=help", "--wrap=true"];
-    let output = site.cluster.command(user, "sbatch").args(&args).run()?;
-    let text = format!("{}{}", output.stdout_unchecked(), output.stderr());
-    for key in ["epochs", "monitor_epochs", "log_dir", "on_budget"] {
-        assert!(text.contains(key), "{output}");
+    // sbatch alone would read a script from its standard input first.
+    for (program, args) in [("srun", &["--carbontracker=help"][..]), ("sbatch", &HELP_OF_SBATCH)] {
+        let output = site.cluster.command(user, program).args(args).run()?;
+        let text = format!("{}{}", output.stdout_unchecked(), output.stderr());
+        for key in ["epochs", "monitor_epochs", "log_dir", "on_budget"] {
+            assert!(text.contains(key), "{output}");
+        }
     }
     assert_eq!(site.cluster.squeue(&["-h", "-t", "all"])?.stdout(), "");
     Ok(())
