@@ -59,7 +59,8 @@ impl Terminal {
         let plain = |c: char| match c {
             '×' => "x".to_owned(),
             '…' => "...".to_owned(),
-            '–' => "-".to_owned(),
+            '–' | '−' => "-".to_owned(),
+            '·' => "*".to_owned(),
             c if c.is_ascii() => c.to_string(),
             c => c.escape_unicode().to_string(),
         };
@@ -161,5 +162,7 @@ mod tests {
     fn text_is_fit_for_the_terminal() {
         assert_eq!(UTF8.text("Zoë\x1b[2J"), "Zoë\\u{1b}[2J");
         assert_eq!(ASCII.text("Zoë × 2"), "Zo\\u{eb} x 2");
+        // What our own lines have, as in the formula of the SCI.
+        assert_eq!(ASCII.text("E 1 kWh · I 2…"), "E 1 kWh * I 2...");
     }
 }
