@@ -1,6 +1,7 @@
 //! Is a node, is a cluster set up right? Each finding says what was looked at, how it is, and in one
 //! sentence how to mend it.
 
+pub(crate) mod age;
 pub(crate) mod cluster;
 pub(crate) mod daemon;
 pub(crate) mod elf;

@@ -25,7 +25,8 @@ use clap::{Args, Parser, Subcommand};
 #[command(
     name = "ct-report",
     version,
-    after_help = "Exit codes: 0 fine, 1 nothing matched, 2 usage or failure, 3 done with records skipped"
+    after_help = "Exit codes: 0 fine, 1 nothing matched, 2 usage or failure, 3 done with records \
+                  skipped; of check: 2 errors, 3 warnings"
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]

@@ -12,14 +12,14 @@ use ct_core::protocol::{
     MAX_MESSAGE, NodeStatus, Reply, Request, SOCKET_NAME, parse_reply, to_line,
 };
 
-use super::{Area, Finding};
+use super::{Area, Finding, age};
 use crate::slurm;
 
 /// How long ct-noded may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Looks at ct-noded, and returns what it says of its node.
-pub(crate) fn check(config: &Config, out: &mut Vec<Finding>) -> Option<NodeStatus> {
+/// Looks at ct-noded, and returns what it says of its node; `file` is the configuration's.
+pub(crate) fn check(config: &Config, file: &Path, out: &mut Vec<Finding>) -> Option<NodeStatus> {
     let mut area = Area::new("ct-noded", out);
     let socket = config.node.run_dir.join(SOCKET_NAME);
     match ask(&socket, &Request::Ping {}) {
@@ -36,6 +36,7 @@ pub(crate) fn check(config: &Config, out: &mut Vec<Finding>) -> Option<NodeStatu
                     "install both from one build, and restart ct-noded",
                 );
             }
+            age::check(config, file, pid, &mut area);
         }
         Ok(other) => area.fail(format!("it answers {other:?} to a ping"), "restart ct-noded"),
         Err(error) => {
@@ -50,6 +51,13 @@ pub(crate) fn check(config: &Config, out: &mut Vec<Finding>) -> Option<NodeStatu
         Ok(Reply::Node(status)) => *status,
         Ok(other) => {
             area.warn(format!("it does not tell of its node: {other:?}"), "restart ct-noded");
+            return None;
+        }
+        Err(_) if !rustix::process::geteuid().is_root() => {
+            area.warn(
+                "its meters and GPUs were not looked at: that needs root",
+                "run this as root",
+            );
             return None;
         }
         Err(error) => {

@@ -26,7 +26,8 @@ pub(crate) fn check(status: &NodeStatus, out: &mut Vec<Finding>) {
             area.warn(
                 format!("{text}: its energy is modelled, not measured"),
                 "load the kernel's powercap driver (`modprobe intel_rapl_msr`) and restart \
-                 ct-noded as root; most virtual machines have no counter",
+                 ct-noded as root; where there is none, as in most virtual machines, set \
+                 power.cpu_tdp_watts to the TDP of one CPU package",
             );
         } else {
             area.ok(text);

@@ -1,12 +1,12 @@
 //! `ct-report check`.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use chrono::Utc;
 use clap::Args;
-use ct_core::config::Config;
+use ct_core::config::{Config, DEFAULT_PATH};
 
 use crate::check::machine::Machine;
 use crate::check::{Finding, Level, cluster, daemon, intensity, ledger, meters, plugin};
@@ -17,6 +17,10 @@ use ct_core::text::printable;
 
 /// Arguments of `ct-report check`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 all is right, 1 the ledger has no node (--cluster), 2 something does \
+                  not work, 3 warnings: something is lost or could not be looked at"
+)]
 pub(crate) struct CheckArgs {
     /// Look at the cluster as its ledger shows it, not at this node
     #[arg(long)]
@@ -62,7 +66,8 @@ fn check_node(args: &CheckArgs, findings: &mut Vec<Finding>) -> Result<()> {
     let line = plugin::check(&machine, args.plugin.as_deref(), findings);
     let named = args.config.clone().or_else(|| line.and_then(|line| line.config));
     let config = Config::load(named.as_deref())?.for_node(&machine.node, &machine.host);
-    let status = daemon::check(&config, findings);
+    let file = named.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+    let status = daemon::check(&config, file, findings);
     if let Some(status) = &status {
         meters::check(status, findings);
     }

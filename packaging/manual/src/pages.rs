@@ -74,7 +74,13 @@ fn see_also(name: &str, section: &str) -> Roff {
 
 /// What ct-noded reads and writes, with the default paths.
 const FILES: &[(&str, &str)] = &[
-    ("/etc/carbontracker/carbontracker.toml", "The configuration; read when the daemon starts."),
+    (
+        "/etc/carbontracker/carbontracker.toml",
+        "The configuration; read when the daemon starts, so restart it after a change: systemctl \
+         restart ct-noded, or, where no unit runs it, kill $(cat /run/carbontracker/noded.pid), \
+         and the hooks of the next job start it. Running jobs go on and stay measured.",
+    ),
+    ("/run/carbontracker/noded.pid", "The process id."),
     ("/run/carbontracker/noded.sock", "The socket; the kernel's word on who connects decides."),
     ("/var/lib/carbontracker", "What survives a restart: running jobs, the last counters."),
     (
