@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ct_core::carbon::km_by_car;
+use ct_core::energy::Component;
 use ct_core::log::parser::{Counted, Counting, Run};
 use ct_core::record::Record;
 use ct_core::units::{GramsCo2e, Joules, KilowattHours};
@@ -27,6 +28,9 @@ pub(crate) struct Total {
     all_devices: Amount,
     n_means: usize,
     unclear: Vec<String>,
+    /// Energy of records in kWh, and what of it was modelled.
+    recorded_kwh: f64,
+    modelled_kwh: f64,
 }
 
 /// What one tracker's logs, or one record, count.
@@ -47,6 +51,8 @@ pub(crate) struct CountedRun {
 struct Job {
     key: (String, u32, u32),
     node: String,
+    /// Part of its energy that was modelled or simulated, 0 to 1.
+    modelled_share: f64,
     /// Nodes in the sum of the first node, and that sum.
     total: Option<(u32, Amount)>,
 }
@@ -101,6 +107,10 @@ impl Total {
     fn add_up(&mut self, run: &CountedRun) {
         self.logged.add(&run.amount, 1.0);
         self.all_devices.add(&run.amount, run.devices_factor.unwrap_or(1.0));
+        if let Some(job) = &run.job {
+            self.recorded_kwh += run.amount.energy_kwh;
+            self.modelled_kwh += run.amount.energy_kwh * job.modelled_share;
+        }
         self.n_means += usize::from(run.devices_factor.is_some_and(|f| f != 1.0));
         if run.devices_factor.is_none() {
             self.unclear.push(run.stem.to_string());
@@ -162,6 +172,12 @@ impl Total {
         if is_all_devices { &self.all_devices } else { &self.logged }
     }
 
+    /// Part of the records' energy that was modelled, not measured; `None` without a record, as logs
+    /// alone do not say.
+    pub(crate) fn modelled_share(&self) -> Option<f64> {
+        (self.recorded_kwh > 0.0).then(|| self.modelled_kwh / self.recorded_kwh)
+    }
+
     /// How many runs logged the mean over several devices.
     pub(crate) fn n_means(&self) -> usize {
         self.n_means
@@ -198,6 +214,7 @@ impl Total {
                 .collect(),
             energy_all_devices_kwh: all.energy_kwh,
             co2eq_all_devices_g: all.co2eq_g,
+            modelled_share: self.modelled_share(),
             runs: runs.collect(),
             skipped: skipped.collect(),
         }
@@ -270,8 +287,25 @@ fn count_record(stem: &str, record: &Record) -> CountedRun {
         why: Cow::Borrowed("record of the job"),
         amount,
         devices_factor: Some(1.0),
-        job: Some(Job { key, node: record.node.clone(), total }),
+        job: Some(Job {
+            key,
+            node: record.node.clone(),
+            modelled_share: modelled_share(record),
+            total,
+        }),
     }
+}
+
+/// Part of a record's energy that has no meter behind it.
+fn modelled_share(record: &Record) -> f64 {
+    let part = |component: Component| record.energy_j.get(component).to_joules().as_joules();
+    let all: f64 = Component::ALL.into_iter().map(part).sum();
+    let is_modelled = |c: &Component| {
+        let method = record.method.get(c.as_str());
+        method.is_some_and(|m| m.starts_with("modelled") || m.starts_with("simulated"))
+    };
+    let modelled: f64 = Component::ALL.into_iter().filter(is_modelled).map(part).sum();
+    if all > 0.0 { modelled / all } else { 0.0 }
 }
 
 /// What `aggregate --json` prints.
@@ -282,6 +316,8 @@ pub(crate) struct TotalJson<'a> {
     equivalents: BTreeMap<String, f64>,
     energy_all_devices_kwh: f64,
     co2eq_all_devices_g: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modelled_share: Option<f64>,
     runs: Vec<RunJson<'a>>,
     skipped: Vec<SkippedJson>,
 }

@@ -59,6 +59,7 @@ pub(crate) fn run(args: &AggregateArgs) -> Result<Outcome> {
         json::print(&total.to_json(&outcome.skipped))?;
     } else if outcome.matched > 0 {
         tell_difference(&total, args.as_logged);
+        tell_modelled(&total);
         sentence::print(total.sum(!args.as_logged))?;
     }
     Ok(outcome)
@@ -75,6 +76,16 @@ fn run_as_upstream(args: &AggregateArgs, mut outcome: Outcome) -> Result<Outcome
         sentence::print(&sum.into_amount())?;
     }
     Ok(outcome)
+}
+
+/// Says on stderr what the sentence's "measured" does not hold for.
+fn tell_modelled(total: &Total) {
+    if let Some(share) = total.modelled_share().filter(|share| *share >= 0.005) {
+        let percent = 100.0 * share;
+        note(&format!(
+            "{percent:.0} % of the energy of jobs with a record is modelled, not measured"
+        ));
+    }
 }
 
 /// Says on stderr where logs hold the mean over devices, and what that means for the sum.

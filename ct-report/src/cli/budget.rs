@@ -13,7 +13,7 @@ use ct_core::record::{Brief, Record};
 
 use crate::account::{Month, Sums};
 use crate::cli::output::{OutputArgs, write_file};
-use crate::diagnostic::Outcome;
+use crate::diagnostic::{Outcome, note};
 use crate::load::groups::Order;
 use crate::load::jobs::{self, Place, Sources};
 use crate::load::live;
@@ -144,5 +144,11 @@ fn print(args: &BudgetArgs, config: &Config, used: &AccountUse) -> Result<()> {
         ]
     };
     let rows: Vec<_> = accounts.into_iter().map(row).collect();
+    if rows.is_empty() {
+        note(
+            "no account has used energy this month, and none has a budget: that is set by \
+             [budget.account.NAME] in carbontracker.toml",
+        );
+    }
     args.output.print(&HEADS, &rows)
 }

@@ -283,6 +283,7 @@ fn a_record_counts_before_the_log_beside_it() {
   },
   "energy_all_devices_kwh": 0.36,
   "co2eq_all_devices_g": 144.0,
+  "modelled_share": 0.0,
   "runs": [
     {
       "stem": "5.0_x",
@@ -296,6 +297,13 @@ fn a_record_counts_before_the_log_beside_it() {
 }
 "#;
     assert_ran(&ran, 0, expected, "");
+    let path = dir.path().join("5.0_x_carbontracker.json");
+    let record = fs::read_to_string(&path).unwrap();
+    // The sentence goes on saying "Measured by": 0.36 MJ of 1.08 are the memory's.
+    fs::write(&path, record.replace(r#""dram":"rapl""#, r#""dram":"modelled:x""#)).unwrap();
+    let ran = ct_report(dir.path(), &["aggregate", "."]);
+    let note = "note: 33 % of the energy of jobs with a record is modelled, not measured\n";
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, note));
     fs::write(dir.path().join("5.0_x_carbontracker.json"), "{\"v\":1,").unwrap();
     let ran = ct_report(dir.path(), &["aggregate", "--json", "."]);
     let own: Value = serde_json::from_str(&ran.stdout).unwrap();

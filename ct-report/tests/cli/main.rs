@@ -3,6 +3,7 @@
 
 mod as_upstream;
 mod broken;
+mod budget;
 mod chromium;
 #[cfg(feature = "parquet")]
 mod compact;
