@@ -252,7 +252,7 @@ pub struct Prediction {
     pub co2e_g_high: Option<f64>,
     /// The first prediction from epochs, which the job's owner was told, where this is a later one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first: Option<Box<Prediction>>,
+    pub first: Option<Box<Self>>,
 }
 
 impl Prediction {
