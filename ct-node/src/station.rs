@@ -82,6 +82,8 @@ pub struct Station {
     problems: BTreeSet<String>,
     other_nodes: Option<OtherNodes>,
     last_runs: BTreeMap<u32, u32>,
+    /// Of it what will run again, as slurmctld said: it outlives us.
+    sent_back: BTreeMap<u32, u32>,
     /// Jobs that run here and that no hook has told of.
     unseen: BTreeSet<u32>,
     gpus: gpus::Gpus,
@@ -117,6 +119,7 @@ impl Station {
             problems,
             other_nodes: None,
             last_runs: BTreeMap::new(),
+            sent_back: BTreeMap::new(),
             unseen: BTreeSet::new(),
             gpus: gpus::Gpus::default(),
             is_local: false,

@@ -264,14 +264,13 @@ impl Closing {
             return;
         };
         let mut ended = station.ended_mut().remove(index);
-        if ended.is_end_only {
-            if told.is_none() && station.has_run_of(key.0) {
-                // Nobody says that there was another run than the one that ended before.
-                let _ = std::fs::remove_file(state.ended_file(&ended.job));
-                return;
-            }
-            station.note_run(key.0, key.1);
+        if ended.is_end_only && told.is_none() && station.has_run_of(key.0) {
+            // Nobody says that there was another run than the one that ended before.
+            let _ = std::fs::remove_file(state.ended_file(&ended.job));
+            return;
         }
+        // An earlier life of ours may have seen its end.
+        station.note_run(key.0, key.1);
         let reason = match told {
             Some((reason, told)) => {
                 if let Some(start) = told.start.filter(|_| ended.is_end_only) {
@@ -282,6 +281,9 @@ impl Closing {
             }
             None => without_word(&ended),
         };
+        if reason == EndReason::Requeued {
+            station.note_sent_back(key.0, key.1);
+        }
         let record = ended.job.record(reason, station.context());
         match record.to_line() {
             Ok(line) => {

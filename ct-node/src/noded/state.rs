@@ -8,7 +8,7 @@
 //! After a crash or restart on the same boot, jobs are taken up; after a reboot they are lost, and
 //! closed at their last known instant.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -40,6 +40,8 @@ struct Running {
     jobs: Vec<Job>,
     #[serde(default)]
     books: Books,
+    #[serde(default)]
+    sent_back: BTreeMap<u32, u32>,
 }
 
 /// The same, to be written.
@@ -50,6 +52,8 @@ struct RunningRef<'a> {
     last: LastSample,
     jobs: Vec<&'a Job>,
     books: &'a Books,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    sent_back: &'a BTreeMap<u32, u32>,
 }
 
 /// A line of the node on its way to the ledger.
@@ -184,7 +188,8 @@ impl StateDir {
         let Some(last) = station.sampler().last_sample() else { return Ok(()) };
         let jobs = station.jobs().values().collect();
         let (boot_id, books) = (self.boot_id.as_str(), station.books());
-        let running = RunningRef { boot_id, seq: self.seq, last, jobs, books };
+        let sent_back = station.sent_back();
+        let running = RunningRef { boot_id, seq: self.seq, last, jobs, books, sent_back };
         replace_durably(&self.dir.join("jobs").join(RUNNING), &serde_json::to_vec(&running)?)
     }
 
@@ -263,6 +268,7 @@ impl StateDir {
         // An end without a start, which was counted as that of a run that goes on.
         jobs.iter().for_each(|job| station.count_ends_before(job.facts.job_id, job.restart));
         station.restore_books(running.books);
+        station.restore_sent_back(running.sent_back);
         if running.boot_id == self.boot_id {
             restore_running(station, &running.last, jobs);
             return;
@@ -352,7 +358,7 @@ fn job_marks(station: &Station) -> Vec<JobMark> {
 }
 
 /// A number that rises with what is known of the jobs beside their energy: steps, cgroups, epochs,
-/// logs, warnings.
+/// logs, warnings, runs that were sent back.
 fn marks(station: &Station) -> usize {
     let of_job = |job: &Job| {
         let states = [job.cgroup.is_some(), job.is_log_open(), job.has_batch_step];
@@ -360,7 +366,7 @@ fn marks(station: &Station) -> usize {
         let n_states = states.into_iter().filter(|is_so| *is_so).count();
         job.stepd_pids.len() + job.warnings.len() + epochs + n_states
     };
-    station.jobs().values().map(of_job).sum()
+    station.jobs().values().map(of_job).sum::<usize>() + station.sent_back().len()
 }
 
 /// The same as [`replace`], and after a crash of the machine there is the old one or the new one.

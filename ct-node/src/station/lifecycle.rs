@@ -1,6 +1,6 @@
 //! Start and end of jobs, steps and epochs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local};
@@ -22,6 +22,8 @@ const MOST_STEPDS: usize = 64;
 
 /// Jobs whose last run is remembered, the latest ones.
 const MOST_LAST_RUNS: usize = 10_000;
+/// The same of those that are kept across a restart of the daemon.
+const MOST_SENT_BACK: usize = 1000;
 
 /// A job that ended on this node and whose record is still to be written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -324,9 +326,34 @@ impl Station {
             || self.last_runs.get(&job_id).is_some_and(|last| *last >= restart)
     }
 
+    /// Notes that a run was sent back: Slurm may tell the next one that it is the first, too.
+    pub(crate) fn note_sent_back(&mut self, job_id: u32, restart: u32) {
+        self.sent_back.insert(job_id, restart);
+        if self.sent_back.len() > MOST_SENT_BACK {
+            self.sent_back.pop_first();
+        }
+    }
+
+    /// The last run of each job that was sent back, to be kept.
+    pub(crate) fn sent_back(&self) -> &BTreeMap<u32, u32> {
+        &self.sent_back
+    }
+
+    /// Takes up what an earlier life knew of runs that were sent back.
+    pub(crate) fn restore_sent_back(&mut self, runs: BTreeMap<u32, u32>) {
+        for (job_id, restart) in &runs {
+            self.note_run(*job_id, *restart);
+        }
+        self.sent_back = runs;
+    }
+
     /// Keeps in mind that a run of a job ended here.
     pub(crate) fn note_run(&mut self, job_id: u32, restart: u32) {
-        self.last_runs.insert(job_id, restart);
+        let last = self.last_runs.entry(job_id).or_insert(restart);
+        *last = restart.max(*last);
+        if self.sent_back.get(&job_id).is_some_and(|before| *before < restart) {
+            self.sent_back.remove(&job_id);
+        }
         if self.last_runs.len() > MOST_LAST_RUNS {
             self.last_runs.pop_first();
         }

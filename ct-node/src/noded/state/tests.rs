@@ -71,6 +71,28 @@ fn an_end_that_was_counted_as_a_running_jobs_hides_it_from_no_later_life() {
 }
 
 #[test]
+fn a_run_that_was_sent_back_is_counted_by_the_next_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = state_dir(dir.path());
+    let mut first = station();
+    start(&mut first, 7);
+    first.job_end(7, Some(15), true);
+    first.ended_mut().clear();
+    assert!(!state.is_behind(&first) || state.saved.is_none());
+    state.save(&first);
+    first.note_sent_back(7, 0);
+    assert!(state.is_behind(&first), "it is to be kept");
+    state.save(&first);
+    let mut second = station();
+    state_dir(dir.path()).restore(&mut second);
+    // Slurm says of the next run, too, that it is the first.
+    second.job_start(JobFacts { job_id: 7, restart: Some(0), ..JobFacts::default() });
+    assert_eq!(second.jobs()[&7].restart, 1);
+    second.job_end(7, Some(0), true);
+    assert!(second.sent_back().is_empty(), "it has run again");
+}
+
+#[test]
 fn jobs_of_another_boot_are_lost() {
     let dir = tempfile::tempdir().unwrap();
     let mut state = state_dir(dir.path());

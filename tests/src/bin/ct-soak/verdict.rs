@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use chrono::NaiveDateTime;
 use ct_tests::{Site, User};
 use serde_json::Value;
 
@@ -25,6 +26,9 @@ const FLAGS: [(&str, &str, f64); 5] = [
 /// The same for one that says nothing: Slurm counts whole seconds, from before the prolog until after
 /// the epilog began, which on a loaded machine takes its time.
 const SLACK_S: f64 = 8.0;
+
+/// How far apart the starts of a run may be, here and by sacct, to be taken for one.
+const MOST_APART_S: i64 = 3;
 
 /// A run's records on its nodes, by restart count.
 type Records = BTreeMap<u64, OfJob>;
@@ -103,7 +107,8 @@ fn compare_job(
     let mut problems = Vec::new();
     let mut unknown = Vec::new();
     for (restart, of_run) in of_ledger {
-        match runs.iter().position(|run| is_of(run, of_run)) {
+        let found = runs.iter().position(|run| is_of(run, of_run));
+        match found.or_else(|| runs.iter().position(|run| had_ended(run, of_run))) {
             Some(place) => {
                 let run = runs.remove(place);
                 problems.extend(of_run.iter().filter_map(|record| compare_record(&run, record)));
@@ -124,11 +129,30 @@ fn compare_job(
 
 /// Whether the records of a run, one by node, are of this run of sacct's.
 fn is_of(run: &Run, records: &[Value]) -> bool {
+    is_on_its_nodes(run, records) && records.iter().all(|r| r["end_reason"] == run.state.as_str())
+}
+
+/// Whether they are of a run that had ended by itself when it was sent back: Slurm calls it `requeued`
+/// from then on, and told us before how it had ended.
+fn had_ended(run: &Run, records: &[Value]) -> bool {
+    let is_ended = |record: &Value| {
+        let started = record["start"].as_str().and_then(|text| text.get(..19)).and_then(at);
+        let apart = started.zip(at(&run.start)).map(|(ours, theirs)| (ours - theirs).num_seconds());
+        record["end_reason"] == "completed" && apart.is_some_and(|s| s.abs() <= MOST_APART_S)
+    };
+    run.state == "requeued" && is_on_its_nodes(run, records) && records.iter().all(is_ended)
+}
+
+fn at(text: &str) -> Option<NaiveDateTime> {
+    NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S").ok()
+}
+
+fn is_on_its_nodes(run: &Run, records: &[Value]) -> bool {
     let mut seen: Vec<&str> = records.iter().filter_map(|r| r["node"].as_str()).collect();
     seen.sort_unstable();
     let mut nodes = run.nodes.clone();
     nodes.sort_unstable();
-    seen == nodes && records.iter().all(|r| r["end_reason"] == run.state.as_str())
+    seen == nodes
 }
 
 fn reasons(records: &[Value]) -> Vec<String> {
@@ -138,8 +162,9 @@ fn reasons(records: &[Value]) -> Vec<String> {
 fn compare_record(run: &Run, record: &Value) -> Option<String> {
     let text = |key: &str| record[key].as_str().unwrap_or("none").to_owned();
     let node = text("node");
-    let ours = [text("end_reason"), text("user"), text("account")];
-    let theirs = [run.state.clone(), run.user.clone(), run.account.clone()];
+    // How it ended is what it was found by.
+    let ours = [text("user"), text("account")];
+    let theirs = [run.user.clone(), run.account.clone()];
     if ours != theirs {
         return Some(format!("on {node} {ours:?}, by sacct {theirs:?}; {}", record["warnings"]));
     }
