@@ -51,10 +51,11 @@ impl Ledger {
         Ok(Contents { files: left, months })
     }
 
-    /// A dataset that cannot be read: where that is for want of rights, it may be none at all.
+    /// A dataset that cannot be read: who may not look into the ledger does not know of one.
     fn no_dataset(&self, error: io::Error) -> anyhow::Error {
         let (dir, is_denied) = (self.dataset.dir(), error.kind() == ErrorKind::PermissionDenied);
-        if is_denied && dir.starts_with(&self.dir) {
+        let ledger = fs::read_dir(&self.dir).err().filter(|e| e.kind() == error.kind());
+        if let Some(error) = ledger.filter(|_| is_denied && dir.starts_with(&self.dir)) {
             return super::jobs::no_ledger(&self.dir, error);
         }
         let hint = if is_denied {
@@ -139,9 +140,15 @@ mod tests {
     fn who_may_not_read_the_ledger_is_told_of_its_group_and_of_their_own_logs() {
         let denied = || io::Error::from(ErrorKind::PermissionDenied);
         let (dir, other) = (PathBuf::from("/ledger"), Path::new("/parquet"));
-        let own = Ledger::new(dir.clone(), None).no_dataset(denied());
+        let own = super::super::jobs::no_ledger(&dir, denied());
+        // The dataset alone is closed.
+        let below = Ledger::new(dir.clone(), None).no_dataset(denied());
         let elsewhere = Ledger::new(dir.clone(), Some(other)).no_dataset(denied());
-        for (error, what) in [(own, "ledger /ledger"), (elsewhere, "dataset /parquet")] {
+        for (error, what) in [
+            (own, "ledger /ledger"),
+            (below, "dataset /ledger/parquet"),
+            (elsewhere, "dataset /parquet"),
+        ] {
             let said: Vec<String> = error.chain().map(ToString::to_string).collect();
             assert!(said[0].contains("group") && said[0].contains("carbontracker/"), "{said:?}");
             assert_eq!(said[1], format!("cannot read {what}"));
