@@ -168,7 +168,6 @@ fn run_subcommand() -> Command {
             .required(true)
             .num_args(1..)
             .trailing_var_arg(true)
-            .allow_hyphen_values(true)
             .value_parser(value_parser!(OsString))
             .help("Command to run, after --"),
     )
@@ -198,5 +197,19 @@ mod tests {
         assert_eq!(words, ["python", "x.py", "--log_dir", "z"]);
         assert_eq!(sub.get_one::<String>("epochs").map(String::as_str), Some("3"));
         assert_eq!(sub.get_one::<String>("log_dir"), None);
+    }
+    #[test]
+    fn an_option_that_does_not_exist_is_not_run_as_the_command() {
+        let parse =
+            |words: &[&str]| command().try_get_matches_from([&["ct-track", "run"], words].concat());
+        let error = parse(&["--epoch", "3", "--", "true"]).unwrap_err().to_string();
+        assert!(error.contains("unexpected argument '--epoch'"), "{error}");
+        assert!(error.contains("--epochs"), "{error}");
+        for words in [&["--", "-odd", "-x"][..], &["sh", "-c", "true"]] {
+            let matches = parse(words).unwrap();
+            let (_, sub) = matches.subcommand().unwrap();
+            let seen: Vec<&OsString> = sub.get_many::<OsString>("command").unwrap().collect();
+            assert_eq!(seen, words.iter().filter(|w| **w != "--").collect::<Vec<_>>());
+        }
     }
 }
