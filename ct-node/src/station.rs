@@ -13,11 +13,13 @@ mod gpus;
 mod inventory;
 mod late;
 mod lifecycle;
+mod process;
 
 pub use baseline::Baselines;
 pub use charging::{Books, ClusterName};
 pub use gpus::{Ask, GresList};
-pub use lifecycle::{Ended, is_alive, is_slurmstepd};
+pub use lifecycle::Ended;
+pub use process::{is_alive, is_slurmstepd};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -86,11 +86,12 @@ fn work(node: &str, inbox: &Receiver<()>, shared: &Shared) {
     let mut conf_before = None;
     while inbox.recv().is_ok() {
         while inbox.try_recv().is_ok() {}
-        let conf = conf_changed_at(&conf(Path::new(FETCHED_CONF)));
+        let fetched = fetched_conf(Path::new(FETCHED_CONF));
+        let conf = conf_changed_at(&conf(fetched));
         if conf.is_some() && conf == conf_before {
             continue;
         }
-        let list = ask_slurmd("slurmd", node, Path::new(FETCHED_CONF));
+        let list = ask_slurmd("slurmd", node, fetched);
         conf_before = conf.filter(|_| list.is_some());
         if list.is_none() {
             log::info!(
@@ -106,13 +107,15 @@ fn work(node: &str, inbox: &Receiver<()>, shared: &Shared) {
     }
 }
 
+/// The configuration that slurmd fetched, where there is one and the environment names no other.
+fn fetched_conf(path: &Path) -> Option<&Path> {
+    Some(path).filter(|path| env::var_os("SLURM_CONF").is_none() && path.exists())
+}
+
 /// Slurm's configuration on this node.
-fn conf(fetched_conf: &Path) -> PathBuf {
-    match env::var_os("SLURM_CONF") {
-        Some(named) => named.into(),
-        None if fetched_conf.exists() => fetched_conf.to_owned(),
-        None => USUAL_CONF.into(),
-    }
+fn conf(fetched: Option<&Path>) -> PathBuf {
+    let named = || env::var_os("SLURM_CONF").unwrap_or_else(|| USUAL_CONF.into()).into();
+    fetched.map_or_else(named, Path::to_owned)
 }
 
 /// When slurm.conf and gres.conf beside it were changed last; `None` where the first cannot be seen.
@@ -121,9 +124,7 @@ fn conf_changed_at(conf: &Path) -> Option<(SystemTime, Option<SystemTime>)> {
     Some((changed_at(conf)?, changed_at(&conf.with_file_name("gres.conf"))))
 }
 
-fn ask_slurmd(slurmd: &str, node: &str, fetched_conf: &Path) -> Option<List> {
-    let is_fetched = env::var_os("SLURM_CONF").is_none() && fetched_conf.exists();
-    let conf = is_fetched.then_some(fetched_conf);
+fn ask_slurmd(slurmd: &str, node: &str, conf: Option<&Path>) -> Option<List> {
     // A slurmd of one node a host may have been built without the option that names it.
     let list = list_gpus(slurmd, &["-G", "-N", node], conf);
     list.or_else(|| list_gpus(slurmd, &["-G"], conf)).filter(|list| !list.is_empty())
@@ -259,7 +260,7 @@ mod tests {
         let script = format!("#!/bin/sh\n[ -z \"$SLURM_CONF\" ] || echo '{line}'\n");
         fs::write(&slurmd, script).unwrap();
         fs::set_permissions(&slurmd, Permissions::from_mode(0o755)).unwrap();
-        let ask = || ask_slurmd(slurmd.to_str().unwrap(), "n1", &conf);
+        let ask = || ask_slurmd(slurmd.to_str().unwrap(), "n1", fetched_conf(&conf));
         assert_eq!(ask(), None, "nothing was fetched");
         fs::write(&conf, "").unwrap();
         assert_eq!(ask(), Some(vec![vec![DeviceFile::Nvidia(2)]]));

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::choice::decide;
 use super::late::told_late;
+use super::process::{is_alive, is_slurmstepd};
 use super::{Station, gpus};
 
 /// slurmstepds of a job that are remembered before those that are gone are forgotten.
@@ -55,16 +56,6 @@ impl Ended {
     pub(crate) fn new(job: Job, wait_status: Option<i32>, was_told: bool) -> Self {
         Self { job, wait_status, was_told, is_end_only: false, seq: 0, kept_as: None }
     }
-}
-
-/// Whether a process of this id runs, also one of another user's or one that is hidden from us; one
-/// that has ended and that nobody has waited for does not, as in a container without an init.
-pub fn is_alive(pid: u32) -> bool {
-    let Some(id) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else {
-        return false;
-    };
-    let is_there = rustix::process::test_kill_process(id) != Err(rustix::io::Errno::SRCH);
-    is_there && !stat_of(pid).rsplit(") ").next().is_some_and(has_ended)
 }
 
 impl Station {
@@ -460,23 +451,6 @@ fn begin_step_epoch(job: &mut Job, step: &StepFacts, at: Moment) {
     }
     job.step_epoch = Some((step.name.clone(), step.stepd_pid));
     job.epoch_start(at);
-}
-
-/// Whether a slurmstepd runs with this pid; one that nobody has waited for does not.
-pub fn is_slurmstepd(pid: u32) -> bool {
-    let stat = stat_of(pid);
-    let is_named = stat.split_once(" (slurmstepd) ").map(|(_, rest)| rest);
-    is_named.is_some_and(|rest| !has_ended(rest))
-}
-
-/// `/proc/PID/stat`; nothing where it cannot be read.
-fn stat_of(pid: u32) -> String {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()
-}
-
-/// Whether a process has ended, by what follows its name in `/proc/PID/stat`.
-fn has_ended(stat: &str) -> bool {
-    stat.starts_with(['Z', 'X'])
 }
 
 /// Whether these facts are of another run of the job than the one known.

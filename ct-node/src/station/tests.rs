@@ -268,19 +268,3 @@ fn a_meters_outage_is_said_once_to_each_job_of_its_time() {
     // Job 1 left before the energy was known; of 40 J a quarter of the CPUs.
     assert_eq!(ended.energy.total().cpu.as_u64(), 10_000_000);
 }
-
-#[test]
-fn a_process_that_nobody_has_waited_for_is_not_alive() {
-    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-    assert!(is_alive(child.id()));
-    child.kill().unwrap();
-    // It is a zombie as soon as it has died of it.
-    let end = std::time::Instant::now() + Duration::from_secs(20);
-    while is_alive(child.id()) && std::time::Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    assert!(!is_alive(child.id()));
-    assert!(std::path::Path::new(&format!("/proc/{}/stat", child.id())).exists());
-    child.wait().unwrap();
-    assert!(!is_alive(child.id()));
-}
