@@ -40,6 +40,7 @@ fn each_costs_what_it_costs_without_us_and_has_one_record_that_says_so() -> Resu
     let conf = format!("{PARTITIONS}\nProlog={}", prolog.display());
     let site = Site::builder()
         .cluster(|c| c.extra(&conf).kill_wait_s(1))
+        .config("attribution.policy", "allocated")
         .plugstack("update_interval=0.5")
         .start()?;
     preempted(&site).context("preemption")?;
