@@ -7,6 +7,7 @@ pub(crate) mod accounted;
 pub(crate) mod column;
 mod exact;
 mod group;
+pub(crate) mod jobs;
 #[cfg(feature = "parquet")]
 pub(crate) mod needs;
 pub(crate) mod part;

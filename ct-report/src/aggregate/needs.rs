@@ -9,7 +9,10 @@ pub(crate) struct Needs {
     pub(crate) jobs: bool,
     /// Its time.
     pub(crate) time: bool,
+    /// Energy of all components.
     pub(crate) energy: bool,
+    /// That of each.
+    pub(crate) components: bool,
     pub(crate) idle: bool,
     pub(crate) gpu_unused: bool,
     pub(crate) measured: bool,
@@ -40,7 +43,9 @@ impl Needs {
             Value::Jobs => self.jobs = true,
             Value::ElapsedH => (self.jobs, self.time) = (true, true),
             Value::EnergyKwh | Value::EnergyJ => self.energy = true,
-            Value::CpuKwh | Value::DramKwh | Value::GpuKwh | Value::RestKwh => self.energy = true,
+            Value::CpuKwh | Value::DramKwh | Value::GpuKwh | Value::RestKwh => {
+                self.components = true;
+            }
             Value::AllocatedKwh | Value::AllocatedJ => self.idle = true,
             Value::DynamicKwh | Value::DynamicJ => (self.energy, self.idle) = (true, true),
             Value::GpuUnusedKwh | Value::GpuUnusedJ => self.gpu_unused = true,

@@ -5,24 +5,19 @@ use std::ops::AddAssign;
 use ct_core::energy::Component;
 
 use super::exact::ExactSum;
+use super::jobs::Jobs;
 use super::part::{End, JobRef, Part};
-use super::spread::Spread;
 use crate::intensity::reprice::Repriced;
 
 /// What jobs used.
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
-    /// Jobs of one node.
-    n_single: usize,
-    /// Their time.
-    elapsed_s: ExactSum,
-    /// Jobs of several records, and records in parts.
-    spread: Spread,
-    /// The record of which a part was added last, by its number, and the time of its parts.
-    last: Option<(u64, f64)>,
-    /// By component, in the order of [`Component::ALL`]. 64 bits overflow at 5 GWh.
-    energy_uj: [u128; 4],
-    measured_uj: u128,
+    pub(crate) jobs: Jobs,
+    /// Of all components. 64 bits overflow at 5 GWh.
+    pub(crate) energy_uj: u128,
+    /// By component, in the order of [`Component::ALL`].
+    pub(crate) by_component_uj: [u128; 4],
+    pub(crate) measured_uj: u128,
     /// Idle part of the energy: what holding the node's parts cost.
     pub(crate) allocated_uj: u128,
     /// Energy of GPUs that were held but not used.
@@ -31,30 +26,21 @@ pub(crate) struct Sums {
     pub(crate) failed_uj: u128,
     /// Energy of jobs that were cancelled.
     pub(crate) cancelled_uj: u128,
-    co2e_g: ExactSum,
-    embodied_g: Option<ExactSum>,
-    water_l: Option<ExactSum>,
-    core_s: ExactSum,
-    gpu_s: ExactSum,
-    covered_s: ExactSum,
-    node_s: ExactSum,
-    repriced: Option<Repriced>,
+    pub(crate) co2e_g: ExactSum,
+    pub(crate) embodied_g: Option<ExactSum>,
+    pub(crate) water_l: Option<ExactSum>,
+    pub(crate) core_s: ExactSum,
+    pub(crate) gpu_s: ExactSum,
+    pub(crate) covered_s: ExactSum,
+    /// Time on nodes.
+    pub(crate) node_s: ExactSum,
+    pub(crate) repriced: Option<Repriced>,
 }
 
 impl Sums {
     /// Adds a part of the record with this number; those of one record come one after another.
     pub(crate) fn add(&mut self, number: u64, job: &JobRef, part: &Part) {
-        let before = self.last.filter(|(last, _)| *last == number).map(|(_, elapsed_s)| elapsed_s);
-        let of_record = before.unwrap_or_default() + part.elapsed_s;
-        self.last = Some((number, of_record));
-        if job.split_id != 0 {
-            self.spread.add_piece(job, part.elapsed_s);
-        } else if Spread::has_several(job) {
-            self.spread.add_record(job, of_record);
-        } else {
-            self.n_single += usize::from(before.is_none());
-            self.elapsed_s += part.elapsed_s;
-        }
+        self.jobs.add(number, job, part.elapsed_s);
         self.covered_s += part.covered_s;
         self.node_s += part.elapsed_s;
         self.core_s += part.core_s;
@@ -69,8 +55,9 @@ impl Sums {
         self.allocated_uj += part.idle_uj;
         self.gpu_unused_uj += part.gpu_unused_uj;
         self.measured_uj += part.measured_uj;
-        self.energy_uj.iter_mut().zip(part.energy_uj).for_each(|(sum, uj)| *sum += uj);
+        self.by_component_uj.iter_mut().zip(part.energy_uj).for_each(|(sum, uj)| *sum += uj);
         let uj: u128 = part.energy_uj.iter().sum();
+        self.energy_uj += uj;
         match job.end {
             End::Cancelled => self.cancelled_uj += uj,
             End::Failed => self.failed_uj += uj,
@@ -80,11 +67,10 @@ impl Sums {
 
     /// Adds the sums of other records.
     pub(super) fn append(&mut self, other: Self) {
-        self.n_single += other.n_single;
-        self.elapsed_s += other.elapsed_s;
-        self.spread.append(other.spread);
-        self.last = None;
-        self.energy_uj.iter_mut().zip(other.energy_uj).for_each(|(sum, uj)| *sum += uj);
+        self.jobs.append(other.jobs);
+        self.energy_uj += other.energy_uj;
+        let components = self.by_component_uj.iter_mut().zip(other.by_component_uj);
+        components.for_each(|(sum, uj)| *sum += uj);
         self.measured_uj += other.measured_uj;
         self.allocated_uj += other.allocated_uj;
         self.gpu_unused_uj += other.gpu_unused_uj;
@@ -139,25 +125,23 @@ impl Sums {
 
     /// Jobs, each once however many nodes it had.
     pub(crate) fn n_jobs(&self) -> usize {
-        self.n_single + self.spread.n_jobs()
+        self.jobs.n()
     }
 
     /// Time the jobs took, in hours.
     pub(crate) fn elapsed_h(&self) -> f64 {
-        let mut sum = self.elapsed_s;
-        sum += self.spread.elapsed_s();
-        sum.value() / 3600.0
+        self.jobs.elapsed_s() / 3600.0
     }
 
     /// Energy of a component in microjoules.
     pub(crate) fn component_uj(&self, component: Component) -> u128 {
         let at = Component::ALL.iter().position(|c| *c == component);
-        at.and_then(|at| self.energy_uj.get(at)).copied().unwrap_or_default()
+        at.and_then(|at| self.by_component_uj.get(at)).copied().unwrap_or_default()
     }
 
     /// Energy of all components in microjoules.
     pub(crate) fn energy_uj(&self) -> u128 {
-        self.energy_uj.iter().sum()
+        self.energy_uj
     }
 
     /// Energy above the idle part: what running caused, in microjoules.

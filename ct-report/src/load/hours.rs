@@ -3,31 +3,30 @@
 //! Gives what the records would give: energies to the microjoule, jobs each once. Only the columns
 //! that the report shows are read.
 
+mod group;
 mod hash;
 mod lane;
+mod tally;
+mod text;
+mod totals;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
-use chrono::{DateTime, Months, NaiveDate, Utc};
+use chrono::{Months, NaiveDate};
 use ct_core::record::Brief;
-use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-use self::lane::{Groups, Lanes};
+use self::tally::Tally;
 use crate::aggregate::needs::Needs;
-use crate::aggregate::part::ClusterHash;
-use crate::aggregate::{Key, Report, Sums};
+use crate::aggregate::{Key, Report};
 use crate::dataset::{Table, parts_of};
 use crate::diagnostic::Outcome;
 use crate::load::groups::{Order, Piece};
 use crate::load::jobs::{self, Place, Sources};
 use crate::load::pieces::{Contents, Ledger, month_of};
-use crate::parquet::reader::{BATCH, TableFile};
+use crate::parquet::reader::TableFile;
 use crate::query::Query;
-
-/// Groups of rows whose sums are in memory at once, per processor.
-const GROUPS_AT_ONCE: usize = 4;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -96,19 +95,25 @@ fn add_months(
         let file = TableFile::open(&ledger.dataset.path(file))?;
         groups.extend((0..file.n_groups()).map(|group| (file.clone(), cluster.clone(), group)));
     }
-    let one = |(file, cluster, group): &(TableFile, String, usize)| {
-        let named = || format!("cannot read {}", file.path().display());
-        read_group(file, *group, cluster, ask).with_context(named)
-    };
-    for groups in groups.chunks(GROUPS_AT_ONCE * rayon::current_num_threads()) {
-        let parts: Vec<Result<_>> = groups.par_iter().map(one).collect();
-        for part in parts {
-            let (part, n_records) = part?;
-            outcome.matched += n_records;
-            report.append(part);
-        }
+    for tally in tally_all(&groups, ask)? {
+        outcome.matched += tally.n_counted();
+        tally.add_to(report);
     }
     Ok(())
+}
+
+/// What each thread added up, of groups of rows as it got to them.
+fn tally_all<'a>(groups: &'a [(TableFile, String, usize)], ask: Ask<'a>) -> Result<Vec<Tally<'a>>> {
+    let next = AtomicUsize::new(0);
+    let of_thread = |_: rayon::BroadcastContext<'_>| {
+        let mut tally = Tally::new(ask);
+        while let Some((file, cluster, group)) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let named = || format!("cannot read {}", file.path().display());
+            tally.read(file, *group, cluster).with_context(named)?;
+        }
+        Ok(tally)
+    };
+    rayon::broadcast(of_thread).into_iter().collect()
 }
 
 /// Whether a partition may hold what is asked for.
@@ -123,64 +128,4 @@ fn selects(query: &Query, cluster: &str, month: &str) -> bool {
         !starts_after && !ends_before
     });
     is_asked && is_in_time
-}
-
-/// Adds up a group of rows; says of how many records.
-fn read_group(
-    file: &TableFile,
-    group: usize,
-    cluster: &str,
-    ask: Ask<'_>,
-) -> Result<(Report, usize)> {
-    let mut lanes = Lanes::open(file, group, ask)?;
-    let mut groups = Groups::new(ask, cluster, &lanes);
-    let mut sums: Vec<Box<Sums>> = Vec::new();
-    let (mut records, cluster_hash) = (Records::default(), ClusterHash::of(cluster));
-    let n_rows = file.n_rows(group);
-    for from in (0..n_rows).step_by(BATCH) {
-        let rows = lanes.read(BATCH.min(n_rows - from))?;
-        for row in 0..rows.len() {
-            records.next(rows.is_first(row));
-            if !rows.is_selected(row, ask.query) {
-                continue;
-            }
-            records.n_counted += usize::from(std::mem::replace(&mut records.is_new, false));
-            let at = groups.of(&rows, row);
-            if at == sums.len() {
-                sums.push(Box::default());
-            }
-            sums[at].add(records.number, &rows.job(row, cluster_hash), &rows.part(row));
-        }
-    }
-    let mut report = Report::default();
-    groups
-        .names(&lanes, ask)
-        .into_iter()
-        .zip(sums)
-        .for_each(|(name, sums)| report.insert(name, sums));
-    Ok((report, records.n_counted))
-}
-
-/// Counts records by their rows, which come one after another.
-#[derive(Default)]
-struct Records {
-    number: u64,
-    is_new: bool,
-    n_counted: usize,
-}
-
-impl Records {
-    /// Takes the next row, which may be the first one of another record.
-    fn next(&mut self, is_first: bool) {
-        self.number += u64::from(is_first);
-        self.is_new |= is_first;
-    }
-}
-
-/// When a part begins: at its job's start, or at the full hour.
-fn begin(start_ms: i64, hour_s: i64) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp_millis(hour_s.checked_mul(1000)?).map(|hour| {
-        let start = DateTime::from_timestamp_millis(start_ms).unwrap_or(hour);
-        if crate::aggregate::slice::hour_of(start) == hour { start } else { hour }
-    })
 }
