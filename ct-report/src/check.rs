@@ -11,6 +11,8 @@ pub(crate) mod machine;
 pub(crate) mod meters;
 pub(crate) mod plugin;
 pub(crate) mod plugstack;
+pub(crate) mod round;
+pub(crate) mod slurmd;
 
 use serde::Serialize;
 
@@ -18,6 +20,9 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
+    /// It is of no use on this machine.
+    #[serde(rename = "n/a")]
+    NotApplicable,
     /// Right.
     Ok,
     /// It works, but something is lost, or could not be looked at.
@@ -30,6 +35,7 @@ impl Level {
     /// The word for it.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Self::NotApplicable => "n/a",
             Self::Ok => "ok",
             Self::Warning => "warning",
             Self::Error => "error",
@@ -44,7 +50,7 @@ pub(crate) struct Finding {
     pub(crate) area: &'static str,
     pub(crate) level: Level,
     pub(crate) text: String,
-    /// How to mend it; `None` where all is right.
+    /// How to mend it; `None` where there is nothing to mend.
     pub(crate) mend: Option<String>,
 }
 
@@ -61,6 +67,11 @@ impl<'a> Area<'a> {
 
     pub(crate) fn ok(&mut self, text: impl Into<String>) {
         self.push(Level::Ok, text.into(), None);
+    }
+
+    /// What is not looked at, and why that is right.
+    pub(crate) fn pass(&mut self, text: impl Into<String>) {
+        self.push(Level::NotApplicable, text.into(), None);
     }
 
     pub(crate) fn warn(&mut self, text: impl Into<String>, mend: impl Into<String>) {

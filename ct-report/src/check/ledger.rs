@@ -52,6 +52,19 @@ pub(crate) fn check(config: &Config, status: Option<&NodeStatus>, out: &mut Vec<
     check_sharing(dir, &mut area);
 }
 
+/// Looks whether reports can be made of it here.
+pub(crate) fn check_readable(config: &Config, out: &mut Vec<Finding>) {
+    let mut area = Area::new("ledger", out);
+    let dir = &config.ledger.dir;
+    match fs::read_dir(dir) {
+        Ok(_) => area.ok(format!("{} can be read: reports find it", dir.display())),
+        Err(error) => area.pass(format!(
+            "{} is not read here ({error}): reports take --ledger DIR or log directories",
+            dir.display()
+        )),
+    }
+}
+
 fn is_writable(meta: &fs::Metadata, status: &NodeStatus) -> bool {
     let mode = meta.mode();
     match (meta.uid() == status.uid, meta.gid() == status.gid) {

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::elf::Release;
+use super::slurmd;
 use crate::slurm;
 
 /// How long a client may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Where the kernel tells of processes.
+pub(crate) const PROCFS: &str = "/proc";
 
 /// Slurm here.
 #[derive(Clone, Debug, Default)]
@@ -17,11 +20,19 @@ pub(crate) struct Machine {
     /// Release of what is installed, in its own words: `slurm-wlm 22.05.8`.
     pub(crate) version: Option<String>,
     /// What `scontrol show config` says; empty where slurmctld does not answer.
-    config: BTreeMap<String, String>,
+    pub(super) config: BTreeMap<String, String>,
     /// The node's name in Slurm.
     pub(crate) node: String,
     /// The host's name.
     pub(crate) host: String,
+    /// Whether the caller or Slurm named the node.
+    pub(crate) is_named: bool,
+    /// The node's slurmd, where it runs.
+    pub(crate) slurmd: Option<u32>,
+    /// Whether slurmd is installed.
+    pub(crate) has_slurmd: bool,
+    /// Whether slurmctld knows a node of this name; `None` where it does not answer.
+    pub(crate) is_listed: Option<bool>,
 }
 
 impl Machine {
@@ -32,16 +43,26 @@ impl Machine {
             answer.map(|answer| answer.out)
         };
         // slurmd is what loads the plugin on a node, srun on a login node.
-        let version = ["slurmd", "srun"].iter().find_map(|program| told(program, &["-V"]));
-        let config = told("scontrol", &["show", "config"]).unwrap_or_default();
+        let of_slurmd = told("slurmd", &["-V"]);
+        let has_slurmd = of_slurmd.is_some();
+        let version = of_slurmd.or_else(|| told("srun", &["-V"]));
+        let config = parse(&told("scontrol", &["show", "config"]).unwrap_or_default());
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let short = host.split('.').next().unwrap_or(&host).to_owned();
         let node = node.map(str::to_owned).or_else(|| env::var("SLURMD_NODENAME").ok());
+        let is_named = node.is_some();
+        let node = node.unwrap_or(short);
+        let is_listed =
+            (!config.is_empty()).then(|| told("scontrol", &["show", "node", &node]).is_some());
         Self {
             version: version.map(|text| text.trim().to_owned()),
-            config: parse(&config),
-            node: node.unwrap_or(short),
+            config,
+            slurmd: slurmd::find(Path::new(PROCFS), &node),
+            node,
             host,
+            is_named,
+            has_slurmd,
+            is_listed,
         }
     }
 
@@ -101,7 +122,7 @@ pub(crate) mod tests {
     pub(crate) fn machine(version: &str, config: &str) -> Machine {
         let version = Some(version.to_owned()).filter(|version| !version.is_empty());
         let (node, host) = ("n1".to_owned(), "n1.example".to_owned());
-        Machine { version, config: parse(config), node, host }
+        Machine { version, config: parse(config), node, host, ..Machine::default() }
     }
 
     #[test]

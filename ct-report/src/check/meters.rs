@@ -80,6 +80,11 @@ fn check_gpus(status: &NodeStatus, area: &mut Area<'_>) {
 
 /// Which control groups there are, and whether Slurm uses them so that jobs can be told apart.
 pub(crate) fn check_cgroup(config: &Config, machine: &Machine, out: &mut Vec<Finding>) {
+    let version = check_version(config, out);
+    check_settings(machine, version, out);
+}
+
+fn check_version(config: &Config, out: &mut Vec<Finding>) -> Option<u8> {
     let mut area = Area::new("cgroup", out);
     let root = &config.path.cgroupfs;
     let version = version(root);
@@ -93,6 +98,12 @@ pub(crate) fn check_cgroup(config: &Config, machine: &Machine, out: &mut Vec<Fin
             "mount them, and set path.cgroupfs where they are elsewhere",
         ),
     }
+    version
+}
+
+/// What slurm.conf has to say for jobs to be told apart, on nodes with this version of control groups.
+pub(crate) fn check_settings(machine: &Machine, version: Option<u8>, out: &mut Vec<Finding>) {
+    let mut area = Area::new("cgroup", out);
     if !machine.has_config() {
         area.warn(
             "slurmctld does not tell its configuration",

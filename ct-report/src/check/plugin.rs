@@ -7,35 +7,58 @@ use std::time::Duration;
 use super::elf::{self, Plugin, Release, glibc_of};
 use super::machine::Machine;
 use super::plugstack::{self, Line};
-use super::{Area, Finding};
+use super::{Area, Finding, Level};
 use crate::slurm;
 
 /// How long getconf may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Looks at the plugin, and returns our line of plugstack.conf.
+/// The plugin that Slurm is to load.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    pub(crate) path: PathBuf,
+    /// Whether nothing speaks against it.
+    pub(crate) is_right: bool,
+}
+
+/// Our line of plugstack.conf, if there is one.
+pub(crate) fn line(machine: &Machine) -> Option<Line> {
+    plugstack::find(&machine.plugstack()).ok()?.into_iter().next()
+}
+
+/// Looks at the line, and at the plugin it names; returns that.
 pub(crate) fn check(
     machine: &Machine,
     named: Option<&Path>,
     out: &mut Vec<Finding>,
-) -> Option<Line> {
+) -> Option<Loaded> {
     let line = check_line(&machine.plugstack(), &mut Area::new("plugstack", out));
+    check_file(machine, named, line.as_ref(), out)
+}
+
+/// Looks at the plugin that is named, else at that of the line.
+pub(crate) fn check_file(
+    machine: &Machine,
+    named: Option<&Path>,
+    line: Option<&Line>,
+    out: &mut Vec<Finding>,
+) -> Option<Loaded> {
+    let before = out.len();
     let mut area = Area::new("plugin", out);
-    let path = match (named, &line) {
-        (Some(named), _) => Some(named.to_owned()),
-        (None, Some(line)) => find(machine, line, &mut area),
-        (None, None) => None,
+    let path = match (named, line) {
+        (Some(named), _) => named.to_owned(),
+        (None, Some(line)) => find(machine, line, &mut area)?,
+        (None, None) => return None,
     };
-    if let Some(path) = path {
-        match elf::read(&path) {
-            Ok(plugin) => check_plugin(&path, &plugin, machine, &mut area),
-            Err(error) => area.fail(
-                format!("{error:#}"),
-                "install carbontracker.so of this Slurm's release there, readable for all",
-            ),
-        }
+    match elf::read(&path) {
+        Ok(plugin) => check_plugin(&path, &plugin, machine, &mut area),
+        Err(error) => area.fail(
+            format!("{error:#}"),
+            "install carbontracker.so of this Slurm's release there, readable for all",
+        ),
     }
-    line
+    let is_right = line.is_some() && out[before..].iter().all(|found| found.level != Level::Error);
+    Some(Loaded { path, is_right })
 }
 
 fn check_line(file: &Path, area: &mut Area<'_>) -> Option<Line> {

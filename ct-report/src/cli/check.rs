@@ -1,15 +1,14 @@
 //! `ct-report check`.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use chrono::Utc;
 use clap::Args;
-use ct_core::config::{Config, DEFAULT_PATH};
 
-use crate::check::machine::Machine;
-use crate::check::{Finding, Level, cluster, daemon, intensity, ledger, meters, plugin};
+use crate::check::round::{self, Named};
+use crate::check::{Finding, Level, cluster};
 use crate::diagnostic::Outcome;
 use crate::load::jobs;
 use crate::render::json;
@@ -51,7 +50,9 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Outcome> {
             return Ok(Outcome::default());
         }
     } else {
-        check_node(args, &mut findings)?;
+        let (config, plugin) = (args.config.as_deref(), args.plugin.as_deref());
+        let named = Named { config, plugin, node: args.node.as_deref() };
+        round::check(&named, &mut findings)?;
     }
     if args.json {
         json::print(&findings)?;
@@ -59,22 +60,6 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Outcome> {
         print(&findings)?;
     }
     Ok(Outcome::ended(code(&findings)))
-}
-
-fn check_node(args: &CheckArgs, findings: &mut Vec<Finding>) -> Result<()> {
-    let machine = Machine::ask(args.node.as_deref());
-    let line = plugin::check(&machine, args.plugin.as_deref(), findings);
-    let named = args.config.clone().or_else(|| line.and_then(|line| line.config));
-    let config = Config::load(named.as_deref())?.for_node(&machine.node, &machine.host);
-    let file = named.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
-    let status = daemon::check(&config, file, findings);
-    if let Some(status) = &status {
-        meters::check(status, findings);
-    }
-    meters::check_cgroup(&config, &machine, findings);
-    ledger::check(&config, status.as_ref(), findings);
-    intensity::check(&config, Utc::now(), findings);
-    Ok(())
 }
 
 /// 0 where all is right, 2 where something does not work, 3 where something is lost or could not be

@@ -4,6 +4,7 @@
 mod as_upstream;
 mod broken;
 mod budget;
+mod check;
 mod chromium;
 #[cfg(feature = "parquet")]
 mod compact;

@@ -119,6 +119,7 @@ fn begin(site: &Installation) -> Result<()> {
     let (good, bad) = site.check()?;
     assert!(good.contains("carbontracker.so is built for Slurm 24.11"), "{good}");
     assert!(!bad.contains("carbontracker.so"), "{bad}");
+    assert!(good.contains("has the plugin"), "{good}{bad}");
     Ok(())
 }
 

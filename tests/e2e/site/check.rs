@@ -51,9 +51,55 @@ fn a_node_is_looked_over_and_what_is_wrong_is_told_with_its_mend() -> Result<()>
     for finding in &findings {
         ensure!(finding["mend"].is_string() == (finding["level"] != "ok"), "{finding}");
     }
+    a_slurmd_from_before_is_told(&site, &own)?;
+    a_machine_that_only_submits_is_told_from_a_node(&site)?;
     a_plugin_of_another_release_is_told(&site, &own)?;
     the_cluster_is_seen_in_its_ledger(&site)?;
     a_daemon_that_is_gone_is_told(&site, &own)
+}
+
+/// A slurmd that was started before the plugin was there has no hook of ours, while steps load it.
+fn a_slurmd_from_before_is_told(site: &Site, own: &[&str]) -> Result<()> {
+    let of_slurmd = |level: &str| -> Result<Vec<String>> {
+        let (_, findings) = check(site, own)?;
+        let mut found = texts(&findings, level);
+        found.retain(|text| text.starts_with("slurmd: "));
+        Ok(found)
+    };
+    let good = of_slurmd("ok")?;
+    ensure!(good.len() == 1 && good[0].ends_with("has the plugin"), "{good:?}");
+    let conf = site.cluster.conf_dir().join("plugstack.conf");
+    let aside = conf.with_extension("aside");
+    fs::rename(&conf, &aside)?;
+    fs::write(&conf, "")?;
+    site.cluster.restart_slurmd(1)?;
+    fs::rename(&aside, &conf)?;
+    let bad = of_slurmd("warning")?;
+    ensure!(bad.len() == 1 && bad[0].contains("was started before the plugin"), "{bad:?}");
+    site.cluster.restart_slurmd(1)?;
+    // An upgrade puts another file in the place of the one that slurmd has.
+    let plugin = site.cluster.dir().join("lib/carbontracker.so");
+    let new = plugin.with_extension("new");
+    fs::copy(&plugin, &new)?;
+    fs::rename(&new, &plugin)?;
+    let good = of_slurmd("ok")?;
+    ensure!(good.len() == 1, "{good:?}");
+    Ok(())
+}
+
+/// This host's own name is no node of the cluster's.
+fn a_machine_that_only_submits_is_told_from_a_node(site: &Site) -> Result<()> {
+    let (output, findings) = check(site, &[])?;
+    ensure!(texts(&findings, "error").is_empty(), "{output}");
+    let rest = texts(&findings, "n/a");
+    ensure!(rest[0].contains("a machine that submits jobs"), "{rest:#?}");
+    let areas: Vec<&str> = rest.iter().filter_map(|text| text.split(':').next()).collect();
+    ensure!(areas == ["slurmd", "ct-noded", "meters", "intensity"], "{output}");
+    let good = texts(&findings, "ok");
+    for expected in ["plugstack: ", "plugin: ", "ledger: "] {
+        ensure!(good.iter().any(|text| text.starts_with(expected)), "{expected} in {good:#?}");
+    }
+    Ok(())
 }
 
 fn a_plugin_of_another_release_is_told(site: &Site, own: &[&str]) -> Result<()> {
