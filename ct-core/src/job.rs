@@ -6,6 +6,7 @@
 
 mod account;
 mod budget;
+mod components;
 mod confirm;
 mod epochs;
 mod facts;
@@ -177,6 +178,12 @@ pub struct Job {
     epochs: EpochBook,
     is_log_begun: bool,
     is_log_closed: bool,
+    /// Of how many epochs the last actual block told.
+    #[serde(default)]
+    n_epochs_reported: u32,
+    /// Of how many the last summary of a step did.
+    #[serde(default)]
+    n_epochs_summed_up: u32,
     /// The hour whose live intensity is in the log.
     #[serde(default)]
     logged_hour: Option<DateTime<Utc>>,
@@ -239,6 +246,8 @@ impl Job {
             epochs: EpochBook::default(),
             is_log_begun: false,
             is_log_closed: false,
+            n_epochs_reported: 0,
+            n_epochs_summed_up: 0,
             logged_hour: None,
             unsaid: String::new(),
             confirmation: None,

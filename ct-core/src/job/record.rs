@@ -129,6 +129,7 @@ impl Job {
                            was metered";
             all.insert(warning.to_owned());
         }
+        all.extend(self.missing_warning(context));
         all.extend(self.price(context.factors).warnings);
         all
     }

@@ -5,13 +5,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{Context, Epoch, Job, local};
 use crate::carbon::Factors;
 use crate::carbon::intensity::hour_of;
-use crate::energy::{ByComponent, Component};
-use crate::log::writer::{self, BlockStyle, Consumption, components_sentence, epoch_time};
+use crate::energy::ByComponent;
+use crate::log::writer::{self, BlockStyle, Consumption, LogText, components_sentence, epoch_time};
 use crate::sample::Moment;
 use crate::units::Microjoules;
 
-/// What the method of a component without a meter begins with.
-const MODELLED: &str = "modelled:";
 /// Hours whose intensities a log lists.
 const MOST_HOURS_LISTED: usize = 1000;
 
@@ -37,7 +35,8 @@ impl Job {
         let components = self.components(context);
         if components.is_empty() {
             self.log.error(time, "CRITICAL", "No components were available.");
-            return String::new();
+            let text = self.log_missing(at, context);
+            return self.at_verbosity(1, text);
         }
         let sentence = components_sentence(&components);
         self.log.standard(time, &sentence);
@@ -46,52 +45,6 @@ impl Job {
         self.log.standard(time, "Monitoring thread started.");
         self.log_live_intensity(at.wall, context.factors);
         self.at_verbosity(2, printed) + &self.at_verbosity(1, notes)
-    }
-
-    /// Says of what is shown that no meter counted it.
-    fn log_modelled(&mut self, at: Moment, context: Context<'_>) -> String {
-        let methods = self.methods(context);
-        let is_simulated = |name| match name {
-            "cpu" => self.simulated_cpu().is_some(),
-            _ => self.simulated_gpu().is_some(),
-        };
-        let shown = self.components(context).into_iter().map(|(name, _)| name);
-        let of = |name: &str| methods.get(name).filter(|method| method.contains(MODELLED));
-        let modelled = shown.filter(|name| !is_simulated(*name)).filter_map(|name| {
-            let upper = name.to_uppercase();
-            of(name).map(|method| format!("{upper} energy is not measured: {method}"))
-        });
-        let sentences: Vec<String> = modelled.collect();
-        let mut text = String::new();
-        for sentence in sentences {
-            self.log.standard(local(at), &sentence);
-            text.push_str(&self.log.output(local(at), &sentence));
-        }
-        text
-    }
-
-    /// Components in the log's order, with the names of their devices.
-    fn components(&self, context: Context<'_>) -> Vec<(&'static str, Vec<String>)> {
-        let chosen = self.settings.components;
-        let mut out = Vec::new();
-        if let Some(gpu) = self.simulated_gpu() {
-            out.push(("gpu", vec![gpu.name.clone()]));
-        } else if chosen.gpu && self.all_gpus().next().is_some() {
-            out.push(("gpu", self.all_gpus().map(|g| g.name.clone()).collect()));
-        }
-        let is_cpu = |c: Component| c != Component::Gpu;
-        let cpu: Vec<String> = context
-            .devices
-            .iter()
-            .filter(|d| is_cpu(d.component))
-            .map(|d| d.name.clone())
-            .collect();
-        if let Some(cpu) = self.simulated_cpu() {
-            out.push(("cpu", vec![cpu.name.clone()]));
-        } else if chosen.cpu && !cpu.is_empty() {
-            out.push(("cpu", cpu));
-        }
-        out
     }
 
     pub(super) fn report_epoch(
@@ -143,6 +96,7 @@ impl Job {
         let what = self.epochs_consumption(context);
         let mut text = self.report_intensity(at, what, self.epochs_span(), context);
         text.push_str(&self.print_block(at, &title, what));
+        self.n_epochs_reported = n;
         text
     }
 
@@ -218,7 +172,12 @@ impl Job {
 
     pub(super) fn report_stop(&mut self, at: Moment, context: Context<'_>) -> String {
         self.log_interruption(at);
-        if self.epochs().is_empty() { String::new() } else { self.report_actual(at, context) }
+        if self.has_unreported_epochs() { self.report_actual(at, context) } else { String::new() }
+    }
+
+    /// Whether an epoch was completed since the last actual block: what was told is not told again.
+    fn has_unreported_epochs(&self) -> bool {
+        self.n_epochs() > self.n_epochs_reported
     }
 
     fn log_interruption(&mut self, at: Moment) {
@@ -230,19 +189,27 @@ impl Job {
     }
 
     /// What the job had drawn by the instant that its owner was shown last, as a block for its output
-    /// alone.
-    pub fn summary(&self, context: Context<'_>) -> String {
+    /// alone; nothing where an earlier step's end has told of the same epochs.
+    pub fn summary(&mut self, context: Context<'_>) -> String {
+        let n = self.n_epochs();
+        if n > 0 && n == self.n_epochs_summed_up {
+            return String::new();
+        }
+        self.n_epochs_summed_up = n;
         let (at, mut copy) = (self.published_at(), self.clone());
         let duration = at.since(&self.start);
         let whole = Epoch { duration, energy: self.published_energy(), end: at.wall };
         copy.closing_block(at, whole, context)
     }
 
-    /// Ends the logs, once: the closing block, which is returned for the job's output.
+    /// Ends the logs, once: the closing block, which is returned for the job's output, also where no
+    /// log file could be opened.
     pub fn close_logs(&mut self, at: Moment, context: Context<'_>) -> String {
-        if !self.is_log_open() {
+        if self.is_log_closed || !self.is_seen() {
             return String::new();
         }
+        let has_files = self.is_log_begun;
+        let mut text = self.begin_logs(at, context);
         if !self.epochs.stop() {
             // `ct-track stop` has said it already.
         } else {
@@ -250,18 +217,25 @@ impl Job {
         }
         let (duration, end) = (self.elapsed(), self.last.wall);
         let whole = Epoch { duration, energy: self.visible_energy(), end };
-        let mut text = self.closing_block(at, whole, context);
+        text.push_str(&self.closing_block(at, whole, context));
         self.log.standard(local(at), "Monitoring thread ended.");
         let printed = self.log.output(local(at), "Finished monitoring.");
         text.push_str(&self.at_verbosity(1, printed));
         self.is_log_closed = true;
+        if !has_files {
+            self.log = LogText::default();
+        }
         text
     }
 
-    /// Over all completed epochs, or over the whole job where none was completed.
+    /// Over all completed epochs, unless a block has told of them, or over the whole job where none
+    /// was completed.
     fn closing_block(&mut self, at: Moment, whole: Epoch, context: Context<'_>) -> String {
-        if !self.epochs().is_empty() {
+        if self.has_unreported_epochs() {
             return self.report_actual(at, context);
+        }
+        if self.n_epochs() > 0 {
+            return String::new();
         }
         self.log_epoch(at, 1, whole, context);
         let what = self.consumption(&whole, context);

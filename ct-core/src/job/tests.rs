@@ -1,6 +1,7 @@
 //! A job from its start to its record.
 
 mod budgets;
+mod said;
 
 use std::sync::Arc;
 

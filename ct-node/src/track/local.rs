@@ -1,9 +1,11 @@
 //! Measures a command in this process: a station of one job, with a socket for its epoch marks.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+mod files;
+mod machine;
+
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
@@ -11,17 +13,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ct_core::config::{Config, Policy};
-use ct_core::energy::Component;
 use ct_core::job::Job;
 use ct_core::option::{EpochBy, OptionSet};
-use ct_core::protocol::{
-    JOB_ID_ENV, JobFacts, OpenLogs, Reply, SOCKET_ENV, SOCKET_NAME, parse_request, to_line,
-};
+use ct_core::protocol::{JOB_ID_ENV, Reply, SOCKET_ENV, SOCKET_NAME, parse_request, to_line};
 use ct_core::record::{BudgetAction, EndReason};
 use ct_core::sampler::Sampler;
-use ct_core::source::Device;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid, User, getegid, geteuid};
+use nix::unistd::{Pid, geteuid};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGTERM};
 
 use super::client::say;
@@ -38,7 +36,8 @@ use crate::station::Station;
 /// Time between two looks at a command that is being ended.
 const ENDING: Duration = Duration::from_millis(200);
 
-/// A command's meters, logs and socket.
+/// A command's meters, logs and socket. Its logs are begun with it, so that a command that cannot be
+/// run leaves none.
 pub(super) struct Local {
     station: Station,
     logs: LogFiles,
@@ -54,7 +53,7 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Opens the meters, the logs and the socket.
+    /// Opens the meters and the socket.
     pub(super) fn start(set: &OptionSet, config: Option<&Path>) -> anyhow::Result<Self> {
         let mut config = Config::load(config)?;
         // The command has the whole machine, as upstream has it: nobody else is accounted.
@@ -65,7 +64,7 @@ impl Local {
         let job_id = std::process::id();
         let watch = SeriesWatch::start(&config.carbon)?;
         let guessed = place::guess(&config.carbon);
-        let mut facts = facts(job_id, &sampler);
+        let mut facts = machine::facts(job_id, &sampler);
         facts.option = Some(set.to_text());
         let mut station = Station::new(config, node, sampler);
         station.watch_series(watch);
@@ -73,11 +72,11 @@ impl Local {
             station.fall_back_on(fixed);
         }
         station.start_local(facts, set);
-        let socket_dir = make_socket_dir(job_id)?;
+        let socket_dir = files::make_socket_dir(job_id)?;
         let server = Server::bind(&socket_dir.join(SOCKET_NAME))?;
         let (found, wake) = UnixStream::pair()?;
         found.set_nonblocking(true)?;
-        let mut local = Self {
+        Ok(Self {
             station,
             logs: LogFiles::default(),
             outputs: Outputs::waking(wake),
@@ -87,21 +86,27 @@ impl Local {
             server,
             socket_dir,
             job_id,
-        };
-        if let Err(e) = local.open_logs() {
-            say(&format!("no logs: {e:#}"));
+        })
+    }
+
+    /// Begins the logs; where there is no place for them, what is said to the command's owner is said
+    /// all the same.
+    fn begin_logs(&mut self) {
+        let text = self.station.begin_logs(self.job_id).unwrap_or_default();
+        eprint_text(&text);
+        if let Err(e) = self.open_logs() {
+            say(&format!(
+                "no logs and no record are written: {e:#}; name a directory that you can write with \
+                 --log_dir DIR; the command is run and measured all the same"
+            ));
         }
-        Ok(local)
+        self.flush();
     }
 
     fn open_logs(&mut self) -> anyhow::Result<()> {
         let wanted = self.station.wanted_logs(self.job_id).context("no working directory")?;
-        let handles = open(&wanted)?;
-        self.logs.attach(self.job_id, geteuid().as_raw(), handles)?;
-        let text = self.station.begin_logs(self.job_id).unwrap_or_default();
-        self.flush();
-        eprint_text(&text);
-        Ok(())
+        let handles = files::open(&wanted)?;
+        Ok(self.logs.attach(self.job_id, geteuid().as_raw(), handles)?)
     }
 
     fn flush(&mut self) {
@@ -118,7 +123,8 @@ impl Local {
             Ok(signals) => signals,
             Err(e) => {
                 say(&format!("not measured: cannot catch signals: {e}"));
-                return spawned(command.status());
+                let status = command.status();
+                return spawned(&command, status);
             }
         };
         let pattern = self.pattern();
@@ -130,10 +136,11 @@ impl Local {
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(e) => {
-                self.finish(None);
-                return spawned(Err(e));
+                let _ = fs::remove_dir_all(&self.socket_dir);
+                return spawned(&command, Err(e));
             }
         };
+        self.begin_logs();
         if let Some(job) = self.station.job_mut(self.job_id) {
             // The root of its processes.
             job.stepd_pids.insert(child.id());
@@ -145,7 +152,7 @@ impl Local {
         }
         let status = self.serve(&mut child, &signals);
         self.finish(status.as_ref().ok().copied());
-        spawned(status)
+        spawned(&command, status)
     }
 
     /// The line that begins an epoch, where lines do.
@@ -270,52 +277,6 @@ impl Local {
     }
 }
 
-/// The whole machine, this user, this directory.
-fn facts(job_id: u32, sampler: &Sampler) -> JobFacts {
-    let uid = geteuid();
-    let user = User::from_uid(uid).ok().flatten().map(|u| u.name);
-    let millis = chrono::Utc::now().timestamp_millis();
-    let ze = visible("ZE_AFFINITY_MASK");
-    JobFacts {
-        job_id,
-        uid: uid.as_raw(),
-        gid: getegid().as_raw(),
-        // Upstream's second number is random; ours tells two runs with one pid apart.
-        restart: u32::try_from(millis.rem_euclid(999_999)).ok(),
-        user,
-        n_nodes: Some(1),
-        work_dir: std::env::current_dir().ok(),
-        alloc_cpus: Some(sampler.n_cpus()),
-        // Where nothing is said, every GPU of the machine is the command's.
-        cuda_visible_devices: visible("CUDA_VISIBLE_DEVICES").or(Some(all_of_nvidia(sampler))),
-        rocr_visible_devices: visible("ROCR_VISIBLE_DEVICES")
-            .or_else(|| ze.is_none().then(|| all_of_others(sampler))),
-        ze_affinity_mask: ze,
-        ..JobFacts::default()
-    }
-}
-
-/// A variable that says which GPUs the command may use.
-fn visible(name: &str) -> Option<String> {
-    std::env::var_os(name).map(|list| list.to_string_lossy().into_owned())
-}
-
-/// All GPUs of NVIDIA, by their UUIDs.
-fn all_of_nvidia(sampler: &Sampler) -> String {
-    let ids = gpus(sampler).filter(|d| d.method.starts_with("nvml")).map(|d| d.id.as_str());
-    ids.collect::<Vec<_>>().join(",")
-}
-
-/// All GPUs of others, by their indices.
-fn all_of_others(sampler: &Sampler) -> String {
-    let n = gpus(sampler).filter(|d| !d.method.starts_with("nvml")).count();
-    (0..n).map(|index| index.to_string()).collect::<Vec<_>>().join(",")
-}
-
-fn gpus(sampler: &Sampler) -> impl Iterator<Item = &Device> {
-    sampler.devices().iter().filter(|d| d.component == Component::Gpu)
-}
-
 /// Leaves a pipe that the command's children still write to to a process of its own: they go on, and
 /// so does whoever reads what they print, but the command is over.
 fn leave_to_cat(pipe: OwnedFd) {
@@ -323,36 +284,6 @@ fn leave_to_cat(pipe: OwnedFd) {
     if let Err(e) = cat {
         say(&format!("the output of the command's children ends here: cannot run cat: {e}"));
     }
-}
-
-/// A directory that only this user can enter.
-fn make_socket_dir(pid: u32) -> anyhow::Result<PathBuf> {
-    let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-    let base = if base.is_dir() { base } else { std::env::temp_dir() };
-    let uid = Uid::effective();
-    let nanos = chrono::Utc::now().timestamp_subsec_nanos();
-    let dir = base.join(format!("ct-track-{uid}-{pid}-{nanos}"));
-    DirBuilder::new()
-        .mode(0o700)
-        .create(&dir)
-        .with_context(|| format!("cannot make {}", dir.display()))?;
-    Ok(dir)
-}
-
-fn open(wanted: &OpenLogs) -> anyhow::Result<Vec<OwnedFd>> {
-    let dir = &wanted.dir;
-    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let open = |name: &String| {
-        let path = dir.join(name);
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(&path)
-            .map(OwnedFd::from)
-            .with_context(|| format!("cannot open {}", path.display()))
-    };
-    wanted.names.iter().map(open).collect()
 }
 
 struct Signals {

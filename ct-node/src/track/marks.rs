@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use ct_core::protocol::{JobStatus, Reply, Request};
 use ct_core::record::{BudgetUse, PredictedBy, Prediction};
+use ct_core::text::printable_json;
+use serde_json::json;
 
 use super::client::{Tracker, print, say};
 use super::confirm;
@@ -38,20 +40,41 @@ fn mark(request: impl Fn(u32) -> Request) -> ExitCode {
 /// Shows how a job stands.
 pub(super) fn status(job: Option<u32>, as_json: bool) -> ExitCode {
     let Some(tracker) = Tracker::around() else {
-        say(
-            "no tracker around; ask from within the job (srun --jobid=N --overlap ct-track status)",
-        );
-        return ExitCode::SUCCESS;
+        let message =
+            "no tracker around; ask from within the job (srun --jobid=N --overlap ct-track status)";
+        say(message);
+        return no_status(as_json, job, Some(false), message);
     };
     let job_id = job.unwrap_or(tracker.job_id);
     match tracker.ask(&Request::Status { job_id }) {
         Ok(Reply::Status(status)) if as_json => {
             let json = serde_json::to_string_pretty(&status).unwrap_or_default();
             print(&format!("{json}\n"));
+            ExitCode::SUCCESS
         }
-        Ok(Reply::Status(status)) => print(&show(&status)),
-        Ok(_) => say("ct-noded answered something else"),
-        Err(e) => say(&format!("no status: {e:#}")),
+        Ok(Reply::Status(status)) => {
+            print(&show(&status));
+            ExitCode::SUCCESS
+        }
+        Ok(_) => {
+            let message = "ct-noded answered something else";
+            say(message);
+            no_status(as_json, Some(job_id), None, message)
+        }
+        Err(e) => {
+            let message = format!("no status: {e:#}");
+            say(&message);
+            no_status(as_json, Some(job_id), None, &message)
+        }
+    }
+}
+
+/// What a program that reads JSON is given in place of a status; whether the job is tracked is `null`
+/// where nobody answers that.
+fn no_status(as_json: bool, job_id: Option<u32>, tracked: Option<bool>, message: &str) -> ExitCode {
+    if as_json {
+        let json = json!({ "job_id": job_id, "tracked": tracked, "message": message });
+        print(&format!("{}\n", printable_json(&format!("{json:#}"))));
     }
     ExitCode::SUCCESS
 }

@@ -1,6 +1,7 @@
 //! `ct-track run -- CMD`: measures a command and keeps its exit status.
 
 use std::ffi::OsString;
+use std::io::{self, ErrorKind};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
@@ -31,7 +32,8 @@ pub(super) fn run(set: &OptionSet, config: Option<&Path>, command: &[OsString]) 
         Ok(local) => local.run(child),
         Err(e) => {
             say(&format!("not measured: {e:#}"));
-            spawned(child.status())
+            let status = child.status();
+            spawned(&child, status)
         }
     }
 }
@@ -44,12 +46,16 @@ fn run_in_job(tracker: &Tracker, mut child: Command) -> ExitCode {
         say(&format!("not marked as an epoch: {e:#}"));
     }
     let status = child.status();
+    if status.is_err() {
+        // The epoch that was begun is none: the next one begins it anew.
+        return spawned(&child, status);
+    }
     match tracker.ask(&Request::EpochEnd { job_id }) {
         // The command's status is ours, whatever comes of a question.
         Ok(reply) => drop(confirm::follow(tracker, reply)),
         Err(e) => say(&format!("not marked as an epoch: {e:#}")),
     }
-    spawned(status)
+    spawned(&child, status)
 }
 
 /// Signals that Slurm sends to every process of a step are the command's: we wait for what it makes
@@ -63,14 +69,35 @@ pub(super) fn outlive_signals() {
     }
 }
 
-/// The command's exit status as ours; 127 where it cannot be run, as a shell has it.
-pub(super) fn spawned(status: std::io::Result<ExitStatus>) -> ExitCode {
+/// The command's exit status as ours; where it cannot be run 127 or 126, as a shell has it.
+pub(super) fn spawned(command: &Command, status: io::Result<ExitStatus>) -> ExitCode {
     match status {
         Ok(status) => exit_code(status),
         Err(e) => {
-            say(&format!("cannot run the command: {e}"));
-            ExitCode::from(if e.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
+            let program = command.get_program();
+            say(&format!("cannot run {program:?}: {}", cause(Path::new(program), &e)));
+            ExitCode::from(if e.kind() == ErrorKind::NotFound { 127 } else { 126 })
         }
+    }
+}
+
+/// Why a program cannot be run, as far as the kernel's word tells.
+fn cause(program: &Path, error: &io::Error) -> String {
+    let is_path = program.components().count() > 1 || program.has_root();
+    match error.kind() {
+        ErrorKind::NotFound if !is_path => "no directory of PATH has it".to_owned(),
+        ErrorKind::NotFound if program.exists() => {
+            "the interpreter that its first line, or the program itself, names is not there"
+                .to_owned()
+        }
+        ErrorKind::PermissionDenied if is_path && program.is_dir() => {
+            "it is a directory".to_owned()
+        }
+        ErrorKind::PermissionDenied => "permission denied; is it executable (chmod +x)?".to_owned(),
+        _ if error.raw_os_error() == Some(nix::libc::ENOEXEC) => {
+            "it is no program; a script begins with a line such as #!/bin/sh".to_owned()
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -122,6 +122,7 @@ fn log_directory_that_cannot_be_written_leaves_the_record_in_the_ledger() -> Res
     let out = fs::read_to_string(cluster.home(user).join(format!("slurm-{job}.out")))?;
     assert!(out.contains("hello\n"), "{out}");
     assert!(out.contains("cannot write logs in") && out.contains("Permission denied"), "{out}");
+    assert_eq!(out.matches("Actual consumption:\n").count(), 1, "{out}");
     let record = &site.wait_for_records(job, 1)?[0];
     assert_eq!(record["end_reason"], "completed");
     assert!(!closed.join("logs").exists());

@@ -94,12 +94,15 @@ fn epochs_are_marked_from_within_the_command() -> Result<()> {
     let user = cluster.user(1);
     let bin = cluster.dir().join("ct-track");
     let script = format!(
-        "for n in 1 2; do {t} epoch start; sleep 0.3; {t} epoch end; done; {t} status --json",
+        "for n in 1 2; do {t} epoch start; sleep 0.3; {t} epoch end; done; {t} status --json; {t} stop",
         t = bin.display()
     );
-    let output =
-        track(user, &cluster, &["run", "--epochs", "2", "--", "sh", "-c", &script])?.success();
+    let options = ["run", "--epochs", "2", "--monitor_epochs", "-1", "--", "sh", "-c", &script];
+    let output = track(user, &cluster, &options)?.success();
     assert!(output.stdout().contains("Predicted consumption for 2 epoch(s)"), "{output}");
+    // Its last epoch told it: the stop and the end have nothing to add.
+    let all = format!("{}{}", output.stdout(), output.stderr());
+    assert_eq!(all.matches("Actual consumption for 2 epoch(s)").count(), 1, "{output}");
     let logs = cluster.home(user).join("carbontracker");
     let record: serde_json::Value = serde_json::from_str(&texts(&logs, ".json")[0])?;
     assert_eq!(number(&record, "epochs.done"), 2.0);
@@ -161,6 +164,87 @@ fn without_a_tracker_around_a_script_goes_on() -> Result<()> {
         assert_eq!(output.stderr().lines().count(), 1, "{output}");
         assert!(output.stderr().contains("no tracker around"), "{output}");
     }
+    // Who reads JSON is given some.
+    let output = track(user, &cluster, &["status", "--json"])?.success();
+    let status: serde_json::Value = serde_json::from_str(output.stdout_unchecked())?;
+    assert_eq!((&status["tracked"], &status["job_id"]), (&false.into(), &().into()), "{output}");
+    assert!(status["message"].to_string().contains("no tracker around"), "{output}");
+    let bin = cluster.dir().join("ct-track").display().to_string();
+    let command = cluster.command(user, &bin).args(&["status", "--json"]);
+    let command = command.env("CARBONTRACKER_SOCKET", "/nonexistent/noded.sock");
+    let output = command.env("CARBONTRACKER_JOB_ID", "42").run()?.success();
+    let status: serde_json::Value = serde_json::from_str(output.stdout_unchecked())?;
+    assert_eq!((&status["tracked"], &status["job_id"]), (&().into(), &42.into()), "{output}");
+    Ok(())
+}
+
+#[test]
+fn logs_that_cannot_be_written_cost_the_logs_and_nothing_else() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let cluster = Cluster::builder().create()?;
+    let user = cluster.user(1);
+    let closed = cluster.dir().join("closed/logs").display().to_string();
+    fs::create_dir(cluster.dir().join("closed"))?;
+    let args = ["run", "--log_dir", &closed, "--", "sh", "-c", "echo hello; exit 7"];
+    let output = track(user, &cluster, &args)?;
+    assert_eq!((output.code(), output.stdout_unchecked()), (Some(7), "hello\n"), "{output}");
+    for says in [
+        &*format!("no logs and no record are written: cannot make {closed}: Permission denied"),
+        "--log_dir DIR",
+        "CPU energy is not measured: modelled:",
+        "Actual consumption:\n",
+        "Finished monitoring.",
+    ] {
+        assert!(output.stderr().contains(says), "{says}: {output}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_command_that_cannot_be_run_leaves_nothing_and_is_named() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let cluster = Cluster::builder().create()?;
+    let user = cluster.user(1);
+    let home = cluster.home(user);
+    fs::write(home.join("plain"), "echo hello\n")?;
+    fs::write(home.join("orphan"), "#!/nonexistent/interpreter\n")?;
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(home.join("orphan"), executable)?;
+    for (program, code, says) in [
+        ("no-such-program", 127, "no directory of PATH has it"),
+        ("./no-such-file", 127, "No such file"),
+        ("./orphan", 127, "interpreter"),
+        ("./plain", 126, "is it executable"),
+        ("/tmp", 126, "it is a directory"),
+    ] {
+        let output = track(user, &cluster, &["run", "--epochs", "2", "--", program])?;
+        assert_eq!((output.code(), output.stdout_unchecked()), (Some(code), ""), "{output}");
+        let line = format!("ct-track: cannot run {program:?}: ");
+        assert!(output.stderr().starts_with(&line) && output.stderr().contains(says), "{output}");
+        assert_eq!(output.stderr().lines().count(), 1, "{output}");
+    }
+    assert!(!home.join("carbontracker").exists());
+    Ok(())
+}
+
+#[test]
+fn zeros_of_a_gpu_that_is_not_there_are_explained() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let cluster = Cluster::builder().create()?;
+    let user = cluster.user(1);
+    let output = track(user, &cluster, &["run", "--components", "gpu", "--", "true"])?.success();
+    assert!(output.stderr().contains("CarbonTracker: No GPU was found"), "{output}");
+    let logs = cluster.home(user).join("carbontracker");
+    assert!(texts(&logs, "_carbontracker.log")[0].contains("No GPU was found"));
+    let record: serde_json::Value = serde_json::from_str(&texts(&logs, ".json")[0])?;
+    assert!(record["warnings"].to_string().contains("No GPU was found"), "{record:#}");
+    assert!(number(&record, "energy_j.cpu") > 0.0, "{record:#}");
     Ok(())
 }
 
