@@ -4,6 +4,7 @@
 //! is cut off, and costs nobody else anything.
 
 mod client;
+mod slack;
 
 use std::fs;
 use std::io;
@@ -17,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::dispatch::Peer;
 use crate::pace::{Limit, Paces};
 use client::Client;
+use slack::Slack;
 
 /// Connections at the same time, of everybody.
 const MAX_CLIENTS: usize = 512;
@@ -39,6 +41,7 @@ pub struct Server {
     /// Set when no connection could be taken: the listener stays readable meanwhile.
     deaf_until: Option<Instant>,
     messages: Paces,
+    slack: Slack,
 }
 
 /// What can be read from.
@@ -73,7 +76,13 @@ impl Server {
         }
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, clients: Vec::new(), deaf_until: None, messages: Paces::new(MESSAGES) })
+        Ok(Self {
+            listener,
+            clients: Vec::new(),
+            deaf_until: None,
+            messages: Paces::new(MESSAGES),
+            slack: Slack::default(),
+        })
     }
 
     /// Listens at `path` anew; connections that there are go on.
@@ -107,6 +116,7 @@ impl Server {
         let waiting = self.clients.iter().filter(|c| c.has_line());
         let next = waiting.map(|c| self.held_back_for(c, now)).min();
         let timeout = timeout.min(next.unwrap_or(MOST_WAIT)).min(MOST_WAIT);
+        self.slack.set_for(timeout);
         let Ready { listener, others, clients } = self.wait(timeout, others)?;
         for index in clients {
             self.clients[index].receive();

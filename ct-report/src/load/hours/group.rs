@@ -106,7 +106,7 @@ impl<'a> Groups<'a> {
                 Source::Text(at) => lanes.texts[*at].ids()[row].into(),
             });
         }
-        if let Some(last) = self.last.filter(|last| *self.ids[*last as usize] == *self.key) {
+        if let Some(last) = self.last.filter(|last| self.ids[*last as usize].iter().eq(&self.key)) {
             return last;
         }
         let found = self.numbers.get(self.key.as_slice()).copied();
