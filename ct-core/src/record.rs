@@ -343,6 +343,10 @@ pub struct JobTotal {
     pub co2e_g: f64,
 }
 
+/// The warning of a record whose job shows simulated components.
+pub const SHOWS_SIMULATED: &str =
+    "logs, epochs and prediction show simulated components; energy_j is what was metered";
+
 /// What a job's owner asked to see in place of the metered components.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Simulated {

@@ -1,6 +1,8 @@
 //! What goes to stderr, and the exit code: errors with causes and hint, warnings, skipped parts.
 #![expect(clippy::print_stderr, reason = "this is the one place that writes to stderr")]
 
+mod looked;
+
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -8,6 +10,7 @@ use std::process::ExitCode;
 
 use ct_core::log::parser::{Run, Skipped};
 
+use self::looked::Looked;
 use crate::load::logs::{LogFile, LogSet};
 use ct_core::text::printable;
 
@@ -26,6 +29,8 @@ pub(crate) struct Outcome {
     warnings: Vec<String>,
     n_told: usize,
     failures: Vec<String>,
+    /// The paths it was given, where there are any.
+    looked: Option<Looked>,
     /// The exit code, where the command itself has told all.
     verdict: Option<u8>,
 }
@@ -74,6 +79,25 @@ impl Outcome {
         self.failures.push(reason);
     }
 
+    /// Notes how many runs there are in the paths that were given.
+    pub(crate) fn look(
+        &mut self,
+        paths: impl ExactSizeIterator<Item = PathBuf>,
+        is_recursive: bool,
+        n_runs: usize,
+    ) {
+        if paths.len() > 0 {
+            self.looked = Some(Looked::new(paths, is_recursive, n_runs));
+        }
+    }
+
+    /// Notes how many of these runs have a record.
+    pub(crate) fn count_records(&mut self, n: usize) {
+        if let Some(looked) = &mut self.looked {
+            looked.count_records(n);
+        }
+    }
+
     /// Adds what was noted elsewhere, and says its warnings.
     pub(crate) fn append(&mut self, other: Self) {
         self.matched += other.matched;
@@ -115,7 +139,7 @@ impl Outcome {
             return ExitCode::from(3);
         }
         if self.matched == 0 {
-            note("nothing matched");
+            note(&self.looked.map_or_else(|| "nothing matched".to_owned(), |looked| looked.why()));
             return ExitCode::from(1);
         }
         ExitCode::SUCCESS

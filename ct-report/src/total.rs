@@ -1,18 +1,15 @@
 //! Adds up runs: what each counts, as logged and of all devices. Knows no format.
 
+mod counted;
+mod json;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use ct_core::carbon::km_by_car;
-use ct_core::energy::Component;
-use ct_core::log::parser::{Counted, Counting, Run};
-use ct_core::record::Record;
-use ct_core::units::{GramsCo2e, Joules, KilowattHours};
-use serde::Serialize;
+use ct_core::units::{GramsCo2e, KilowattHours};
 
-use crate::diagnostic::SkippedPart;
-use crate::load::path_text;
+pub(crate) use self::counted::{CountedRun, count};
 
 /// What carbontracker calls its equivalent.
 const CAR_UNIT: &str = "km travelled by car";
@@ -28,33 +25,19 @@ pub(crate) struct Total {
     all_devices: Amount,
     n_means: usize,
     unclear: Vec<String>,
+    simulated: Simulated,
     /// Energy of records in kWh, and what of it was modelled.
     recorded_kwh: f64,
     modelled_kwh: f64,
 }
 
-/// What one tracker's logs, or one record, count.
-#[derive(Debug)]
-pub(crate) struct CountedRun {
-    stem: Arc<str>,
-    /// `actual`, `prediction` or `none`.
-    counted: &'static str,
-    why: Cow<'static, str>,
-    amount: Amount,
-    /// How many times the logged energy that of all devices is.
-    devices_factor: Option<f64>,
-    /// The job a record is of, its nodes and what its first node saw of all of them.
-    job: Option<Job>,
-}
-
-#[derive(Debug)]
-struct Job {
-    key: (String, u32, u32),
-    node: String,
-    /// Part of its energy that was modelled or simulated, 0 to 1.
-    modelled_share: f64,
-    /// Nodes in the sum of the first node, and that sum.
-    total: Option<(u32, Amount)>,
+/// Runs whose owner was shown simulated components.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Simulated {
+    /// Of their records what was metered counts.
+    pub(crate) n_records: usize,
+    /// Of those without a record what was shown counts.
+    pub(crate) n_logs: usize,
 }
 
 /// Energy, footprint and equivalents; what is not a finite number is not in it.
@@ -110,6 +93,10 @@ impl Total {
         if let Some(job) = &run.job {
             self.recorded_kwh += run.amount.energy_kwh;
             self.modelled_kwh += run.amount.energy_kwh * job.modelled_share;
+        }
+        if run.is_simulated {
+            self.simulated.n_records += usize::from(run.job.is_some());
+            self.simulated.n_logs += usize::from(run.job.is_none());
         }
         self.n_means += usize::from(run.devices_factor.is_some_and(|f| f != 1.0));
         if run.devices_factor.is_none() {
@@ -183,157 +170,13 @@ impl Total {
         self.n_means
     }
 
+    /// Runs that showed simulated components.
+    pub(crate) fn simulated(&self) -> Simulated {
+        self.simulated
+    }
+
     /// Stems of runs whose energy of all devices cannot be told.
     pub(crate) fn unclear(&self) -> impl Iterator<Item = &str> {
         self.unclear.iter().map(String::as_str)
     }
-
-    /// The sum and each run, as `aggregate --json` prints them.
-    pub(crate) fn to_json(&self, skipped: &[SkippedPart]) -> TotalJson<'_> {
-        let (logged, all) = (self.sum(false), self.sum(true));
-        let run = |run: &'_ CountedRun| {
-            let is_counted = run.counted != "none";
-            (is_counted.then_some(run.amount.energy_kwh), is_counted.then_some(run.amount.co2eq_g))
-        };
-        let runs = self.runs.iter().map(|r| {
-            let (energy_kwh, co2eq_g) = run(r);
-            RunJson { stem: &r.stem, counted: r.counted, why: &r.why, energy_kwh, co2eq_g }
-        });
-        let skipped = skipped.iter().map(|part| SkippedJson {
-            path: path_text(Some(&part.path)).unwrap_or_default(),
-            line: part.line,
-            reason: part.reason.clone(),
-        });
-        TotalJson {
-            energy_kwh: logged.energy_kwh,
-            co2eq_g: logged.co2eq_g,
-            equivalents: logged
-                .equivalents
-                .iter()
-                .map(|(unit, v)| (unit.to_string(), *v))
-                .collect(),
-            energy_all_devices_kwh: all.energy_kwh,
-            co2eq_all_devices_g: all.co2eq_g,
-            modelled_share: self.modelled_share(),
-            runs: runs.collect(),
-            skipped: skipped.collect(),
-        }
-    }
-}
-
-/// What the run of one stem counts; a record counts before its logs.
-pub(crate) fn count(stem: &str, record: Option<&Record>, run: &Run<'_>) -> Vec<CountedRun> {
-    if let Some(record) = record {
-        return vec![count_record(stem, record)];
-    }
-    let counted = run.counted();
-    if counted.is_empty() {
-        return vec![CountedRun::none(stem, Cow::Borrowed("no consumption in the log"))];
-    }
-    let stem: Arc<str> = stem.into();
-    counted.iter().map(|counted| count_blocks(&stem, counted)).collect()
-}
-
-impl CountedRun {
-    fn none(stem: &str, why: Cow<'static, str>) -> Self {
-        let (amount, devices_factor) = (Amount::default(), Some(1.0));
-        Self { stem: stem.into(), counted: "none", why, amount, devices_factor, job: None }
-    }
-}
-
-fn count_blocks(stem: &Arc<str>, counted: &Counted<'_, '_>) -> CountedRun {
-    let finite = |value: f64| if value.is_finite() { value } else { 0.0 };
-    let block = counted.block;
-    let equivalents = block.equivalents.iter().flatten();
-    let equivalents = equivalents.map(|(unit, value)| (unit_name(unit), finite(*value)));
-    let kind = match counted.counting {
-        Counting::Actual => "actual",
-        Counting::Prediction => "prediction",
-    };
-    CountedRun {
-        stem: stem.clone(),
-        counted: kind,
-        why: Cow::Borrowed(counted.why),
-        amount: Amount {
-            energy_kwh: finite(block.energy_kwh),
-            co2eq_g: finite(block.co2eq_g),
-            equivalents: equivalents.collect(),
-        },
-        devices_factor: counted.devices_factor,
-        job: None,
-    }
-}
-
-/// A unit's name; the one upstream knows costs no memory.
-fn unit_name(unit: &str) -> Cow<'static, str> {
-    if unit == CAR_UNIT { Cow::Borrowed(CAR_UNIT) } else { Cow::Owned(unit.to_owned()) }
-}
-
-fn count_record(stem: &str, record: &Record) -> CountedRun {
-    let kwh = |joules: f64| Joules::new(joules).to_kilowatt_hours();
-    let joules = |energy: &ct_core::energy::ByComponent<ct_core::units::Microjoules>| {
-        let parts = [energy.cpu, energy.dram, energy.gpu, energy.rest];
-        parts.iter().map(|part| part.to_joules().as_joules()).sum::<f64>()
-    };
-    let amount = Amount::of_record(kwh(joules(&record.energy_j)), record.pue, record.co2e_g);
-    let total = record.job_total.as_ref().map(|total| {
-        let energy = kwh(joules(&total.energy_j));
-        (total.nodes_seen, Amount::of_record(energy, record.pue, total.co2e_g))
-    });
-    let key = (record.cluster.clone(), record.job_id, record.restart);
-    CountedRun {
-        stem: stem.into(),
-        counted: "actual",
-        why: Cow::Borrowed("record of the job"),
-        amount,
-        devices_factor: Some(1.0),
-        job: Some(Job {
-            key,
-            node: record.node.clone(),
-            modelled_share: modelled_share(record),
-            total,
-        }),
-    }
-}
-
-/// Part of a record's energy that has no meter behind it.
-fn modelled_share(record: &Record) -> f64 {
-    let part = |component: Component| record.energy_j.get(component).to_joules().as_joules();
-    let all: f64 = Component::ALL.into_iter().map(part).sum();
-    let is_modelled = |c: &Component| {
-        let method = record.method.get(c.as_str());
-        method.is_some_and(|m| m.starts_with("modelled") || m.starts_with("simulated"))
-    };
-    let modelled: f64 = Component::ALL.into_iter().filter(is_modelled).map(part).sum();
-    if all > 0.0 { modelled / all } else { 0.0 }
-}
-
-/// What `aggregate --json` prints.
-#[derive(Debug, Serialize)]
-pub(crate) struct TotalJson<'a> {
-    energy_kwh: f64,
-    co2eq_g: f64,
-    equivalents: BTreeMap<String, f64>,
-    energy_all_devices_kwh: f64,
-    co2eq_all_devices_g: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    modelled_share: Option<f64>,
-    runs: Vec<RunJson<'a>>,
-    skipped: Vec<SkippedJson>,
-}
-
-#[derive(Debug, Serialize)]
-struct RunJson<'a> {
-    stem: &'a str,
-    counted: &'static str,
-    why: &'a str,
-    energy_kwh: Option<f64>,
-    co2eq_g: Option<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct SkippedJson {
-    path: String,
-    line: Option<usize>,
-    reason: String,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{ActivitySource, Context, Job};
 use crate::carbon::Pricing;
 use crate::energy::Component;
-use crate::record::{EndReason, Epochs, JobTotal, Record, VERSION};
+use crate::record::{EndReason, Epochs, JobTotal, Record, SHOWS_SIMULATED, VERSION};
 use crate::units::Microjoules;
 
 impl Job {
@@ -125,9 +125,7 @@ impl Job {
             all.insert(format!("no CPU time in the job's cgroup: its share is by {by}"));
         }
         if self.record_simulated().is_some() {
-            let warning = "logs, epochs and prediction show simulated components; energy_j is what \
-                           was metered";
-            all.insert(warning.to_owned());
+            all.insert(SHOWS_SIMULATED.to_owned());
         }
         all.extend(self.missing_warning(context));
         all.extend(self.price(context.factors).warnings);

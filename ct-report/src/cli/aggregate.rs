@@ -7,7 +7,7 @@ use super::LogPaths;
 use crate::diagnostic::{Outcome, note};
 use crate::load::{self, logs};
 use crate::render::{json, sentence};
-use crate::total::{Total, count};
+use crate::total::{Simulated, Total, count};
 use crate::upstream;
 
 /// Arguments of `ct-report aggregate`.
@@ -60,6 +60,7 @@ pub(crate) fn run(args: &AggregateArgs) -> Result<Outcome> {
     } else if outcome.matched > 0 {
         tell_difference(&total, args.as_logged);
         tell_modelled(&total);
+        tell_simulated(total.simulated());
         sentence::print(total.sum(!args.as_logged))?;
     }
     Ok(outcome)
@@ -84,6 +85,24 @@ fn tell_modelled(total: &Total) {
         let percent = 100.0 * share;
         note(&format!(
             "{percent:.0} % of the energy of jobs with a record is modelled, not measured"
+        ));
+    }
+}
+
+/// Says on stderr which runs showed simulated components, and what is counted of them.
+fn tell_simulated(runs: Simulated) {
+    if runs.n_records > 0 {
+        note(&format!(
+            "{} run(s) showed simulated components: counted is their record's energy, not what their \
+             blocks show",
+            runs.n_records
+        ));
+    }
+    if runs.n_logs > 0 {
+        note(&format!(
+            "{} run(s) without a record showed simulated components: counted is the simulated energy \
+             of their blocks",
+            runs.n_logs
         ));
     }
 }

@@ -87,10 +87,12 @@ pub(crate) fn run(args: &JobArgs) -> Result<Outcome> {
     let runs = runs(records);
     outcome.matched = runs.len();
     if runs.is_empty() {
-        note(
-            "a job is in the ledger once it has ended; of a running one `ct-track status ID` tells, \
-             and some time after its start this command",
-        );
+        if sources.ledger.is_some() {
+            note(
+                "a job is in the ledger once it has ended; of a running one `ct-track status ID` \
+                 tells, and some time after its start this command",
+            );
+        }
         return Ok(outcome);
     }
     let share = |run: &Run| sources.ledger.as_ref().map(|ledger| read_share(ledger, run));

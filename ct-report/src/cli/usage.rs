@@ -1,5 +1,7 @@
 //! `ct-report usage`.
 
+mod notes;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +9,7 @@ use anyhow::{Result, anyhow, bail};
 use chrono::Utc;
 use clap::Args;
 use ct_core::log::parser::Skipped;
-use ct_core::record::Brief;
+use ct_core::record::{Brief, SHOWS_SIMULATED};
 
 use crate::aggregate::column::{Behind, Column, columns};
 #[cfg(feature = "parquet")]
@@ -98,10 +100,13 @@ pub(crate) struct UsageArgs {
 struct Sum {
     report: Report,
     seen: Seen,
+    /// Runs whose logs show simulated components, by their first node's record.
+    n_simulated: usize,
 }
 
 impl Sum {
     fn append(&mut self, other: Self) {
+        self.n_simulated += other.n_simulated;
         self.report.append(other.report);
         self.seen.append(other.seen);
     }
@@ -128,7 +133,10 @@ pub(crate) fn run(args: &UsageArgs) -> Result<Outcome> {
     let add = |sum: &mut Sum, record: &Brief<'_>, place: Place<'_>, outcome: &mut Outcome| {
         let joined = sacct.as_ref().map(|sacct| joined(sacct, record, &query, &mut sum.seen));
         match sum.report.add(joined.as_ref().unwrap_or(record), by, &query, repricer.as_ref()) {
-            Ok(is_counted) => outcome.matched += usize::from(is_counted),
+            Ok(is_counted) => {
+                outcome.matched += usize::from(is_counted);
+                sum.n_simulated += usize::from(is_counted && shows_simulated(record));
+            }
             Err(reason) => {
                 let skipped = Skipped { line: place.line, reason: reason.into() };
                 outcome.skip(place.path, &skipped);
@@ -148,11 +156,16 @@ pub(crate) fn run(args: &UsageArgs) -> Result<Outcome> {
     }
     print(args, &columns, &sum.report, accounted.as_ref())?;
     repricer.iter().flat_map(|r| r.notes(&sum.report.gaps)).for_each(|text| note(&text));
+    notes::tell_simulated(sum.n_simulated);
     if let Some(accounted) = accounted {
-        tell(&accounted, &sum.seen);
+        notes::tell(&accounted, &sum.seen);
         outcome.matched += accounted.groups().count();
     }
     Ok(outcome)
+}
+
+fn shows_simulated(record: &Brief<'_>) -> bool {
+    record.warnings.iter().any(|warning| warning == SHOWS_SIMULATED)
 }
 
 /// The report from the dataset's hours, where these alone can give it.
@@ -201,25 +214,6 @@ fn joined<'a>(
         seen.note(number);
     }
     record
-}
-
-/// Jobs that are named one by one; the rest is counted.
-const NAMED: usize = 20;
-
-/// Says which jobs the one side has and the other has not.
-fn tell(accounted: &Accounted, seen: &Seen) {
-    if accounted.n_running > 0 {
-        note(&format!("{} job(s) of sacct run still and have no record yet", accounted.n_running));
-    }
-    if seen.n_strangers > 0 {
-        note(&format!("{} record(s) are of no job sacct names", seen.n_strangers));
-    }
-    let n = accounted.unseen.len();
-    if n > 0 {
-        let named = accounted.unseen.iter().take(NAMED).cloned().collect::<Vec<_>>().join(" ");
-        let more = n.checked_sub(NAMED).filter(|n| *n > 0).map(|n| format!(" and {n} more"));
-        note(&format!("{n} job(s) of sacct have no record: {named}{}", more.unwrap_or_default()));
-    }
 }
 
 fn query(args: &UsageArgs) -> Result<Query> {

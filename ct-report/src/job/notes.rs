@@ -111,7 +111,7 @@ fn gaps(run: &Run) -> Option<String> {
 }
 
 fn modelled(run: &Run) -> Option<String> {
-    let share = run.sums.measured_share().filter(|share| *share < 1.0)?;
+    let share = run.sums.measured_share().filter(|share| *share < 0.995)?;
     Some(format!("{:.0} % of the energy is modelled, not measured", 100.0 * (1.0 - share)))
 }
 

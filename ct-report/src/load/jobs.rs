@@ -127,15 +127,18 @@ fn for_each_log(
     take: &mut impl FnMut(&Brief<'_>, Place<'_>, &mut Outcome),
 ) {
     let mut loaded = Loaded::default();
+    let mut n_records = 0;
     for set in sets.iter() {
         // The logs themselves do not say whose they are.
         loaded.read_record(set, outcome);
         if let Some(record) = loaded.record(set, outcome) {
+            n_records += 1;
             let path = set.path(LogFile::Record).unwrap_or_default();
             let place = Place { path: &path, line: 1, text: loaded.record_text() };
             take(&Brief::from(&record), place, outcome);
         }
     }
+    outcome.count_records(n_records);
 }
 
 /// Bytes of a ledger file that are read at once.

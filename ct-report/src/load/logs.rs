@@ -224,6 +224,7 @@ pub(crate) fn find(args: &[PathBuf], is_recursive: bool, outcome: &mut Outcome) 
         outcome.skip_path(&named.path, &error);
     }
     sets.settle();
+    outcome.look(named.iter().map(|named| named.path.clone()), is_recursive, sets.len());
     Ok(sets)
 }
 

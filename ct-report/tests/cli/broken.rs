@@ -7,13 +7,31 @@ use crate::{assert_ran, command, ct_report, fixtures, ran, upstream};
 
 #[test]
 fn nothing_matched_is_1() {
-    let empty = upstream().join("x-empty-dir");
-    assert_ran(&ct_report(&empty, &["parse", "logs"]), 1, "[]\n", "note: nothing matched\n");
-    assert_ran(&ct_report(&empty, &["aggregate", "logs"]), 1, "", "note: nothing matched\n");
     let args = ["usage", "--ledger", "ledger/v1", "-u", "nobody"];
     assert_ran(&ct_report(&fixtures(), &args), 1, "", "note: nothing matched\n");
     let args = [&args[..], &["--csv", "-o", "jobs"]].concat();
     assert_ran(&ct_report(&fixtures(), &args), 1, "user,jobs\n", "note: nothing matched\n");
+}
+
+#[test]
+fn what_is_not_in_the_named_directory_is_told_of_that_directory() {
+    let empty = upstream().join("x-empty-dir");
+    let note = "note: no logs of carbontracker in logs; -R looks into directories below, too\n";
+    assert_ran(&ct_report(&empty, &["parse", "logs"]), 1, "[]\n", note);
+    let html = ["html", "-o", "none.html", "logs"];
+    let job = ["job", "5", "logs"];
+    for args in [&["aggregate", "logs"][..], &["usage", "logs"], &job, &html] {
+        assert_ran(&ct_report(&empty, args), 1, "", note);
+    }
+    let note = "note: no logs of carbontracker in logs\n";
+    assert_ran(&ct_report(&empty, &["usage", "-R", "logs"]), 1, "", note);
+    // Logs of Python carbontracker have no record beside them.
+    let case = upstream().join("v247-default-1gpu");
+    let note = "note: 1 run(s) in logs have no record (…_carbontracker.json), which only \
+                carbontracker-slurm writes: `ct-report aggregate` counts logs alone\n";
+    assert_ran(&ct_report(&case, &["usage", "logs"]), 1, "", note);
+    let note = "note: none of 2 record(s) in logs is asked for\n";
+    assert_ran(&ct_report(&fixtures(), &["job", "99", "logs"]), 1, "", note);
 }
 
 #[test]

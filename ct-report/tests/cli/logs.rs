@@ -274,7 +274,8 @@ fn a_record_counts_before_the_log_beside_it() {
     let record = fixtures().join("logs/5.0_2026-10-04T000000Z_carbontracker.json");
     fs::copy(record, dir.path().join("5.0_x_carbontracker.json")).unwrap();
     let ran = ct_report(dir.path(), &["aggregate", "--json", "."]);
-    // 1.08 MJ are 0.3 kWh, with a PUE of 1.2 0.36 kWh; 144 g are 1.348 km at 106.8 g/km.
+    // 1.08 MJ are 0.3 kWh, with a PUE of 1.2 0.36 kWh; 144 g are 1.348 km at 106.8 g/km. For 0.72 MJ,
+    // those of `rest`, the record names no meter.
     let expected = r#"{
   "energy_kwh": 0.36,
   "co2eq_g": 144.0,
@@ -283,7 +284,7 @@ fn a_record_counts_before_the_log_beside_it() {
   },
   "energy_all_devices_kwh": 0.36,
   "co2eq_all_devices_g": 144.0,
-  "modelled_share": 0.0,
+  "modelled_share": 0.6666666666666666,
   "runs": [
     {
       "stem": "5.0_x",
@@ -300,7 +301,11 @@ fn a_record_counts_before_the_log_beside_it() {
     let path = dir.path().join("5.0_x_carbontracker.json");
     let record = fs::read_to_string(&path).unwrap();
     // The sentence goes on saying "Measured by": 0.36 MJ of 1.08 are the memory's.
-    fs::write(&path, record.replace(r#""dram":"rapl""#, r#""dram":"modelled:x""#)).unwrap();
+    fs::write(
+        &path,
+        record.replace(r#""dram":"rapl""#, r#""dram":"modelled:x","rest":"pm_counters""#),
+    )
+    .unwrap();
     let ran = ct_report(dir.path(), &["aggregate", "."]);
     let note = "note: 33 % of the energy of jobs with a record is modelled, not measured\n";
     assert_eq!((ran.code, ran.stderr.as_str()), (0, note));

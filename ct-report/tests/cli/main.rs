@@ -21,6 +21,7 @@ mod paths;
 mod publish;
 mod reconcile;
 mod sacct;
+mod simulated;
 mod terminal;
 #[cfg(feature = "fetch")]
 mod tls;

@@ -8,6 +8,7 @@ use super::number::{parse_float, parse_list};
 use super::session::Writer;
 
 const VERSION: &[u8] = b"carbontracker version ";
+const SIMULATED: &[u8] = b"Using simulated ";
 const COMPONENTS: &[u8] = b"The following components were found:";
 
 /// A message of the standard log, as far as it matters.
@@ -31,6 +32,8 @@ pub(super) enum Message<'a> {
     MeanIntensity(Option<f64>, Option<Cow<'a, str>>),
     Interrupted(Option<i64>),
     Ended,
+    /// Components are simulated; only carbontracker-slurm writes so, Python's tells the terminal.
+    Simulated,
     /// The monitoring's start and what else shows that a log is one of carbontracker's.
     Other,
 }
@@ -44,6 +47,7 @@ pub(super) fn parse_message(text: &[u8]) -> Option<Message<'_>> {
         b'E' => epoch(text),
         b'P' => power(text),
         b'C' => intensity(text),
+        b'U' if text.starts_with(SIMULATED) => Some(Message::Simulated),
         b'c' if text.starts_with(VERSION) => Some(version(&text[VERSION.len()..])),
         b'T' if text.starts_with(COMPONENTS) => {
             Some(Message::Components(parse_components(&text[COMPONENTS.len()..])))

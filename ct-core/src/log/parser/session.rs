@@ -57,6 +57,8 @@ pub struct Session<'a> {
     pub interrupted_of: Option<i64>,
     /// Whether monitoring ended; it does not where the process was killed.
     pub is_ended: bool,
+    /// Whether the log says that its energy is that of simulated components.
+    pub is_simulated: bool,
     /// Intensities fetched, in gCO2e/kWh.
     pub intensities: Option<Vec<f64>>,
     /// Their mean, as logged.

@@ -135,6 +135,7 @@ impl<'a> Reader<'a> {
                 session.location = place.or(session.location.take());
             }
             Message::Ended => session.is_ended = true,
+            Message::Simulated => session.is_simulated = true,
             _ => {}
         }
     }
