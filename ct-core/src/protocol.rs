@@ -17,6 +17,8 @@ pub use job::{JobEnd, JobFacts, OpenLogs, StepFacts};
 pub use node::{MeterStatus, NodeStatus};
 pub use status::JobStatus;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -90,6 +92,12 @@ pub enum Request {
     /// The job's output file, opened for reading by its user; its handle comes along. The job's user
     /// only.
     Output {
+        /// The job.
+        job_id: u32,
+    },
+    /// Where are the job's log files? The job's user, who may move them: they are written through
+    /// handles.
+    LogFiles {
         /// The job.
         job_id: u32,
     },
@@ -171,6 +179,13 @@ pub enum Reply {
         /// Whether the asker, as the job's owner, is to end the job.
         #[serde(default, skip_serializing_if = "is_false")]
         end: bool,
+    },
+    /// Answer to `log_files`.
+    LogFiles {
+        /// Their directory, an absolute path.
+        dir: PathBuf,
+        /// Their names in it.
+        names: Vec<String>,
     },
     /// Answer to `status`.
     Status(Box<JobStatus>),
@@ -271,14 +286,19 @@ mod tests {
                 step: StepFacts { name: "batch".to_owned(), ..Default::default() },
             },
             Request::EpochEnd { job_id: 1 },
+            Request::LogFiles { job_id: 1 },
             Request::Confirm { job_id: 1, answer: YesNo::N },
         ] {
             let line = to_line(&request).unwrap();
             assert!(line.ends_with("}\n") && line.contains("\"v\":1"), "{line}");
             assert_eq!(parse_request(line.as_bytes()).unwrap(), request);
         }
-        let reply = Reply::text("a\nb\n".to_owned());
-        assert_eq!(parse_reply(to_line(&reply).unwrap().as_bytes()).unwrap(), reply);
+        for reply in [
+            Reply::text("a\nb\n".to_owned()),
+            Reply::LogFiles { dir: "/home/u/logs".into(), names: vec!["1.log".to_owned()] },
+        ] {
+            assert_eq!(parse_reply(to_line(&reply).unwrap().as_bytes()).unwrap(), reply);
+        }
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub struct Device {
     pub index: Option<u32>,
     /// The package (socket) it belongs to, where it belongs to one.
     pub package: Option<u32>,
+    /// What a model reckons with, where no meter counts: what was learned of another one is void.
+    pub model: Option<String>,
 }
 
 impl Device {
@@ -76,6 +78,7 @@ impl Device {
             minor: None,
             index: None,
             package: None,
+            model: None,
         }
     }
 }

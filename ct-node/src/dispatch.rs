@@ -6,7 +6,7 @@ use std::time::Duration;
 use ct_core::config::YesNo;
 use ct_core::job::Job;
 use ct_core::option::EpochBy;
-use ct_core::protocol::{ConfirmState, JobStatus, Reply, Request};
+use ct_core::protocol::{ConfirmState, JobStatus, OpenLogs, Reply, Request};
 use ct_core::record::Prediction;
 use ct_core::sampler::now;
 use ct_core::units::Joules;
@@ -124,6 +124,7 @@ impl Desk<'_> {
                 self.station.declare(job_id, &option)?;
                 Ok(Reply::Ok {})
             }
+            Request::LogFiles { job_id } => self.log_files(peer, job_id),
             Request::Confirm { job_id, answer } => self.confirm(peer, job_id, answer),
             Request::Confirmation { job_id } => {
                 self.for_owner(peer, job_id)?;
@@ -240,6 +241,16 @@ impl Desk<'_> {
     fn has_lost_logs(&self, job_id: u32) -> bool {
         let job = self.station.jobs().get(&job_id);
         job.is_some_and(Job::is_log_open) && !self.logs.has(job_id)
+    }
+
+    /// Where the logs are, for the program whose user's they are.
+    fn log_files(&mut self, peer: Peer, job_id: u32) -> Result<Reply, String> {
+        self.for_owner(peer, job_id)?;
+        if !self.logs.has(job_id) {
+            return Err(format!("no logs of job {job_id} are written by this node"));
+        }
+        let OpenLogs { dir, names } = self.station.movable_logs(job_id)?;
+        Ok(Reply::LogFiles { dir, names })
     }
 
     fn logs(&mut self, peer: Peer, job_id: u32, fds: Vec<OwnedFd>) -> Result<Reply, String> {
@@ -409,6 +420,7 @@ mod tests {
             |job_id| Request::EpochEnd { job_id },
             |job_id| Request::Stop { job_id },
             |job_id| Request::Logs { job_id },
+            |job_id| Request::LogFiles { job_id },
         ] {
             let text = |reply: Reply| format!("{reply:?}").replace('2', "1");
             let stranger = text(ask(&mut station, OWNER + 1, request(1)));

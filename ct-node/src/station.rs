@@ -279,8 +279,12 @@ impl Station {
         (&self.baselines, self.n_learned)
     }
 
-    /// Takes up the idle power that an earlier life learned.
-    pub fn restore_baselines(&mut self, baselines: Baselines) {
+    /// Takes up the idle power that an earlier life learned, but for that of a model whose watts were
+    /// changed since.
+    pub fn restore_baselines(&mut self, mut baselines: Baselines) {
+        for (id, then) in baselines.forget_other_models(self.sampler.devices()) {
+            log::info!("idle power of {id} was learned while its model had {then}: learned anew");
+        }
         self.baselines = baselines;
         self.find_problems();
     }

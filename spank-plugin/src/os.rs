@@ -10,7 +10,7 @@ mod process;
 mod socket;
 
 pub(crate) use file::{effective_uid, make_file, make_new_file};
-pub(crate) use process::{Daemon, start_daemon};
+pub(crate) use process::{Daemon, Started, start_daemon};
 pub(crate) use socket::{connect, pair, peer_uid, receive, receive_handles, send};
 
 use std::io;

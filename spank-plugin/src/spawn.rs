@@ -14,7 +14,7 @@ use ct_core::protocol::{JOB_ID_ENV, Reply, Request, SOCKET_ENV};
 use crate::absence;
 use crate::client::{self, Client, ClientError, patience};
 use crate::logging::{Kind, Log};
-use crate::os::{self, Daemon, Deadline};
+use crate::os::{self, Daemon, Deadline, Started};
 use crate::silence;
 use crate::site::{Service, Site};
 
@@ -98,7 +98,7 @@ fn wait_for(service: &Service, until: Deadline, deadline: Deadline) -> Result<Cl
     }
 }
 
-/// Starts ct-noded; whether it could be executed.
+/// Starts ct-noded; whether it may come up.
 pub(crate) fn start(
     site: &Site,
     service: &Service,
@@ -113,8 +113,15 @@ pub(crate) fn start(
     };
     let result = daemon(&program, site, node, cgroups).and_then(|d| os::start_daemon(&d));
     match &result {
-        Ok(()) => {
+        Ok(Started::Executed) => {
             let text = format!("started {} for node {node}", program.display());
+            log.info(Kind::Start, &text);
+        }
+        Ok(Started::Unknown) => {
+            let text = format!(
+                "told {} to start for node {node}; no answer yet whether it could be executed",
+                program.display()
+            );
             log.info(Kind::Start, &text);
         }
         Err(e) => {

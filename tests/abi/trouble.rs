@@ -46,6 +46,39 @@ fn a_missing_daemon_is_said_once_with_its_path_and_how_to_mend_it() {
 }
 
 #[test]
+fn a_daemon_that_has_not_come_to_be_executed_in_time_is_not_said_to_be_started() {
+    let dir = TestDir::new();
+    // A file in its way that nobody opens at the other end holds the child up.
+    let fifo = dir.path().join("cgroup.procs");
+    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let config = dir.path().join("carbontracker.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = format!("{text}[path]\ncgroupfs = \"{}\"\n", dir.text());
+    std::fs::write(&config, text).unwrap();
+    let noded = "arg=noded=/bin/true";
+    let words = [&dir.config_arg(), noded, "hook=init", "hook=init_post_opt"];
+    // It holds the host's output until then.
+    let letting_go = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        let mut other_end = std::fs::File::open(&fifo).unwrap();
+        std::io::copy(&mut other_end, &mut std::io::sink()).unwrap();
+        std::fs::remove_file(&fifo).unwrap();
+    });
+    let run = Host::new(REMOTE).run(&words);
+    run.assert_hooks_succeed(LIMIT_MS);
+    let said = run.all("info");
+    let is_unsure = |line: &&str| line.contains("no answer yet whether it could be executed");
+    assert!(said.iter().any(is_unsure), "{run}");
+    assert!(!said.iter().any(|line| line.contains(": started ")), "{run}");
+    letting_go.join().unwrap();
+    // Without it, it is.
+    std::fs::remove_file(dir.path().join("noded.starting")).ok();
+    let run = Host::new(REMOTE).run(&words);
+    assert!(run.all("info").iter().any(|line| line.contains("started /bin/true")), "{run}");
+}
+
+#[test]
 fn a_daemon_that_does_not_answer_costs_half_a_second_in_all() {
     for (context, hooks) in [
         (REMOTE, &["hook=init", "hook=init_post_opt", "hook=user_init", "hook=exit"][..]),

@@ -89,8 +89,10 @@ impl CpuModelSource {
         clock: fn() -> Duration,
     ) -> Result<Self, ReadError> {
         let name = topology.model_name.as_deref().unwrap_or("cpu:0");
+        let (idle, busy) = (model.idle.as_watts(), model.busy.as_watts());
         let device = Device {
             outlives_us: false,
+            model: Some(format!("{idle:.1} to {busy:.1} W")),
             ..Device::new(Component::Cpu, name, "model:cpu", &model.method)
         };
         let last = read_node_cpu(procfs)?;

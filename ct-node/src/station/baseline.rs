@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use chrono::{DateTime, Utc};
 use ct_core::record::Baseline;
+use ct_core::source::Device;
 use ct_core::units::Watts;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,9 @@ struct Learned {
     watts: VecDeque<f64>,
     /// Their low quantile.
     quantile_w: f64,
+    /// What the device's model reckoned with, where one stands for a meter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
     /// End of the last of them.
     #[serde(with = "ct_core::record::timestamp")]
     at: DateTime<Utc>,
@@ -36,11 +40,12 @@ struct Learned {
 impl Baselines {
     /// Takes the mean power of an interval in which nobody held the device; whether it became known
     /// by that.
-    pub(super) fn learn(&mut self, id: &str, power: Watts, at: DateTime<Utc>) -> bool {
+    pub(super) fn learn(&mut self, device: &Device, power: Watts, at: DateTime<Utc>) -> bool {
         let power_w = (power.as_watts() * 1000.0).round() / 1000.0;
-        let learned = self.devices.entry(id.to_owned()).or_insert_with(|| Learned {
+        let learned = self.devices.entry(device.id.clone()).or_insert_with(|| Learned {
             watts: VecDeque::new(),
             quantile_w: 0.0,
+            model: device.model.clone(),
             at,
         });
         if learned.watts.len() >= WINDOW {
@@ -50,6 +55,23 @@ impl Baselines {
         learned.quantile_w = quantile(&learned.watts);
         learned.at = at;
         learned.watts.len() == LEAST_SAMPLES
+    }
+
+    /// Forgets what was learned of a model that reckons otherwise now; returns those devices, with what
+    /// the model reckoned with then.
+    pub(super) fn forget_other_models(&mut self, devices: &[Device]) -> Vec<(String, String)> {
+        let now: BTreeMap<&str, &Option<String>> =
+            devices.iter().map(|device| (device.id.as_str(), &device.model)).collect();
+        let mut gone = Vec::new();
+        self.devices.retain(|id, learned| {
+            let is_same = now.get(id.as_str()).is_none_or(|model| **model == learned.model);
+            if !is_same {
+                let then = learned.model.take().unwrap_or_else(|| "other watts".to_owned());
+                gone.push((id.clone(), then));
+            }
+            is_same
+        });
+        gone
     }
 
     fn known(&self, id: &str) -> Option<&Learned> {
@@ -89,7 +111,13 @@ fn quantile(watts: &VecDeque<f64>) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use ct_core::energy::Component;
+
     use super::*;
+
+    fn device(id: &str) -> Device {
+        Device::new(Component::Cpu, id, id, "rapl")
+    }
 
     fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()
@@ -99,16 +127,16 @@ mod tests {
     fn a_low_quantile_of_enough_samples_is_the_baseline() {
         let mut baselines = Baselines::default();
         for n in 0..9 {
-            assert!(!baselines.learn("cpu", Watts::new(40.0 + f64::from(n)), at(0)));
+            assert!(!baselines.learn(&device("cpu"), Watts::new(40.0 + f64::from(n)), at(0)));
         }
         assert_eq!(baselines.idle_power("cpu"), None, "nine samples are not enough");
-        assert!(baselines.learn("cpu", Watts::new(90.0), at(9)));
+        assert!(baselines.learn(&device("cpu"), Watts::new(90.0), at(9)));
         assert_eq!(baselines.idle_power("cpu"), Some(Watts::new(40.0)));
         // One odd sample in a hundred does not pull it down.
         for n in 10..100 {
-            baselines.learn("cpu", Watts::new(44.0), at(n));
+            baselines.learn(&device("cpu"), Watts::new(44.0), at(n));
         }
-        baselines.learn("cpu", Watts::new(1.0), at(100));
+        baselines.learn(&device("cpu"), Watts::new(1.0), at(100));
         let told = baselines.describe("cpu").unwrap();
         assert_eq!((told.watts, told.source.as_str(), told.n_samples), (44.0, "learned", 101));
         assert_eq!(told.at, Some(at(100)));
@@ -120,12 +148,42 @@ mod tests {
     fn the_window_forgets_what_is_long_ago() {
         let mut baselines = Baselines::default();
         for n in 0..1000 {
-            baselines.learn("gpu", Watts::new(20.0), at(n));
+            baselines.learn(&device("gpu"), Watts::new(20.0), at(n));
         }
         for n in 0..1000 {
-            baselines.learn("gpu", Watts::new(30.0), at(1000 + n));
+            baselines.learn(&device("gpu"), Watts::new(30.0), at(1000 + n));
         }
         assert_eq!(baselines.idle_power("gpu"), Some(Watts::new(30.0)));
         assert_eq!(baselines.describe("gpu").unwrap().n_samples, 1000);
+    }
+
+    #[test]
+    fn what_was_learned_of_a_model_is_void_when_it_reckons_otherwise() {
+        let of = |watts: Option<&str>| Device {
+            model: watts.map(str::to_owned),
+            ..Device::new(Component::Cpu, "cpu:0", "model:cpu", "modelled:tdp-configured")
+        };
+        let learn = |modelled: &Device| {
+            let mut baselines = Baselines::default();
+            for n in 0..10 {
+                baselines.learn(modelled, Watts::new(12.0), at(n));
+                baselines.learn(&device("rapl:dram-0"), Watts::new(3.0), at(n));
+            }
+            baselines
+        };
+        let mut baselines = learn(&of(Some("12.0 to 100.0 W")));
+        let devices = [of(Some("12.0 to 100.0 W")), device("rapl:dram-0")];
+        assert_eq!(baselines.forget_other_models(&devices), []);
+        assert_eq!(baselines.idle_power("model:cpu"), Some(Watts::new(12.0)));
+        let devices = [of(Some("24.0 to 200.0 W")), device("rapl:dram-0")];
+        let then = ("model:cpu".to_owned(), "12.0 to 100.0 W".to_owned());
+        assert_eq!(baselines.forget_other_models(&devices), [then]);
+        assert_eq!(baselines.idle_power("model:cpu"), None);
+        assert_eq!(baselines.idle_power("rapl:dram-0"), Some(Watts::new(3.0)));
+        // Files of before said nothing of the model.
+        let mut old = learn(&of(None));
+        assert_eq!(old.forget_other_models(&devices).len(), 1);
+        // A meter that is not there now may come back.
+        assert_eq!(learn(&of(None)).forget_other_models(&[]), []);
     }
 }

@@ -221,7 +221,7 @@ impl Station {
             let is_lost = has_lost_gpus && device.component == Component::Gpu;
             if is_sure && !is_lost && situation.is_unheld(index) {
                 let power = drawn.energy.to_joules().over(duration);
-                is_new |= self.baselines.learn(&device.id, power, interval.end.wall);
+                is_new |= self.baselines.learn(device, power, interval.end.wall);
                 self.n_learned += 1;
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ct_core::config::YesNo;
 use ct_core::job::Job;
 use ct_core::option::{Choice, EpochBy, OptionSet, Settings, parse};
-use ct_core::protocol::{Confirm, ConfirmState};
+use ct_core::protocol::{Confirm, ConfirmState, OpenLogs};
 use ct_core::sampler::now;
 
 use super::Station;
@@ -104,6 +104,22 @@ impl Station {
         settings.decimal_precision = new.decimal_precision;
         settings.stop_and_confirm = new.stop_and_confirm && settings.epoch_by == EpochBy::Mark;
         Ok(())
+    }
+
+    /// The log files, where the program may put them elsewhere: the job's option names no directory.
+    ///
+    /// # Errors
+    ///
+    /// Why it may not, for the program.
+    pub fn movable_logs(&mut self, job_id: u32) -> Result<OpenLogs, String> {
+        if let Some(dir) =
+            self.jobs.get(&job_id).and_then(|job| fixed_keys(job).get("log_dir").map(str::to_owned))
+        {
+            return Err(format!("the job's option says log_dir:{dir}"));
+        }
+        self.wanted_logs(job_id)
+            .filter(|logs| logs.dir.is_absolute())
+            .ok_or_else(|| format!("where the logs of job {job_id} are is not known"))
     }
 
     /// Lines of the job's output that begin epochs, by their labels, oldest first.

@@ -13,6 +13,18 @@ use std::ptr;
 use super::{check_int, pair, receive};
 use crate::os::Deadline;
 
+/// How long the child may take to execute the program.
+const REPORT_MS: u64 = 100;
+
+/// What is known of a program that was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Started {
+    /// It runs.
+    Executed,
+    /// The child has not come so far yet as to say.
+    Unknown,
+}
+
 /// What to start.
 #[derive(Debug)]
 pub(crate) struct Daemon {
@@ -29,7 +41,7 @@ pub(crate) struct Daemon {
 /// # Errors
 ///
 /// Why it could not be executed.
-pub(crate) fn start_daemon(daemon: &Daemon) -> io::Result<()> {
+pub(crate) fn start_daemon(daemon: &Daemon) -> io::Result<Started> {
     let args = pointers(&daemon.args);
     let env = pointers(&daemon.env);
     // Closed on exec: how the child tells why exec failed.
@@ -63,11 +75,13 @@ fn reap(child: libc::pid_t) {
 }
 
 /// Nothing where exec succeeded, as it closed the other end; else errno.
-fn read_report(report: &OwnedFd) -> io::Result<()> {
+fn read_report(report: &OwnedFd) -> io::Result<Started> {
     let mut errno = [0_u8; 4];
-    match receive(report, &mut errno, Deadline::in_ms(100)) {
+    match receive(report, &mut errno, Deadline::in_ms(REPORT_MS)) {
         Ok(4) => Err(io::Error::from_raw_os_error(c_int::from_ne_bytes(errno))),
-        _ => Ok(()),
+        Ok(_) => Ok(Started::Executed),
+        // It may come up all the same: the machine is busy.
+        Err(_) => Ok(Started::Unknown),
     }
 }
 

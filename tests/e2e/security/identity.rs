@@ -47,7 +47,7 @@ fn a_strangers_job_and_one_that_is_not_there_are_answered_in_the_same_words() {
     }
     let noded = Noded::start();
     noded.start_job(1, OWNER, "epochs:3,stop_and_confirm:true");
-    let requests: [fn(u32) -> Request; 10] = [
+    let requests: [fn(u32) -> Request; 11] = [
         |job_id| Request::Status { job_id },
         |job_id| Request::EpochStart { job_id },
         |job_id| Request::EpochEnd { job_id },
@@ -55,6 +55,7 @@ fn a_strangers_job_and_one_that_is_not_there_are_answered_in_the_same_words() {
         |job_id| Request::Logs { job_id },
         |job_id| Request::Output { job_id },
         |job_id| Request::Declare { job_id, option: "epochs:9".to_owned() },
+        |job_id| Request::LogFiles { job_id },
         |job_id| Request::Confirm { job_id, answer: YesNo::N },
         |job_id| Request::Confirm { job_id, answer: YesNo::Y },
         |job_id| Request::Confirmation { job_id },

@@ -156,7 +156,7 @@ fn a_script_for_upstreams_module_runs_unchanged_with_ours() -> Result<()> {
     }
     // As carbontracker's README has it.
     let training = "import time\nfrom carbontracker.tracker import CarbonTracker\n\n\
-                    max_epochs = 3\ntracker = CarbonTracker(epochs=max_epochs, monitor_epochs=-1)\n\
+                    max_epochs = 3\ntracker = CarbonTracker(epochs=max_epochs, log_dir='logs')\n\
                     for epoch in range(max_epochs):\n    tracker.epoch_start()\n    time.sleep(0.4)\n\
                     \x20   tracker.epoch_end()\ntracker.stop()\n";
     let python = cluster.dir().join("python");
@@ -168,13 +168,29 @@ fn a_script_for_upstreams_module_runs_unchanged_with_ours() -> Result<()> {
     );
     let job = cluster.sbatch(user, &script)?;
     completed(cluster, job);
-    let logs = JobDir::read(&cluster.home(user).join("carbontracker"), job, user)?;
+    // Where the script wants them, whole, and nowhere else.
+    let home = cluster.home(user);
+    let logs = JobDir::read(&home.join("logs"), job, user)?;
+    assert_eq!(fs::read_dir(home.join("carbontracker"))?.count(), 0);
+    assert!(logs.standard.contains("carbontracker version"), "{}", logs.standard);
+    assert!(logs.standard.ends_with("Monitoring thread ended.\n"), "{}", logs.standard);
     assert_eq!(number(&logs.record, "epochs.declared"), 3.0);
     assert_eq!(number(&logs.record, "epochs.done"), 3.0);
-    let out = fs::read_to_string(cluster.home(user).join(format!("slurm-{job}.out")))?;
+    let out = fs::read_to_string(home.join(format!("slurm-{job}.out")))?;
     for title in ["Predicted consumption for 3 epoch(s)", "Actual consumption for 3 epoch(s)"] {
-        assert!(out.contains(title), "{out}");
+        assert_eq!(out.matches(title).count(), 1, "{out}");
     }
+    // Upstream monitors all epochs where nothing is said.
+    assert!(!out.contains("Actual consumption for 1 epoch(s)"), "{out}");
+    // What the job's option says comes first.
+    let named = script.replace("carbontracker=on", "carbontracker=log_dir:named,monitor_epochs:1");
+    let job = cluster.sbatch(user, &named)?;
+    completed(cluster, job);
+    JobDir::read(&home.join("named"), job, user)?;
+    let out = fs::read_to_string(home.join(format!("slurm-{job}.out")))?;
+    let says = "carbontracker: log_dir is not used: the job's option says log_dir:named";
+    assert_eq!(out.matches(says).count(), 1, "{out}");
+    assert!(out.contains("Actual consumption for 1 epoch(s)"), "{out}");
     // Without a tracker around it says so and the script runs.
     let path = format!("PYTHONPATH={}", python.display());
     let train = python.join("train.py").display().to_string();
