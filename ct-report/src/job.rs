@@ -3,6 +3,7 @@
 //! Records come in from `load`, in any order; [`Run`]s go out, and what can be said of them is in
 //! `hours`, `notes` and `summary`. Knows no file and no format.
 
+pub(crate) mod beside;
 pub(crate) mod hours;
 pub(crate) mod notes;
 pub(crate) mod share;
@@ -109,6 +110,11 @@ pub(crate) fn shown_id(record: &Record) -> String {
         (_, _, Some(het)) if record.job_id >= het => format!("{het}+{}", record.job_id - het),
         _ => record.job_id.to_string(),
     }
+}
+
+/// The id of a run as logs are named by it: `42.1` after one restart.
+pub(crate) fn run_id(record: &Record) -> String {
+    format!("{}.{}", shown_id(record), record.restart)
 }
 
 /// Whether records are of one job, whatever its restarts.

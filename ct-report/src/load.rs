@@ -1,5 +1,6 @@
 //! Reads files: logs by stem, records beside them, the ledger and its dataset.
 
+pub(crate) mod beside;
 #[cfg(feature = "parquet")]
 pub(crate) mod compacted;
 mod file;

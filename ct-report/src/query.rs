@@ -24,11 +24,13 @@ pub(crate) struct Query {
 }
 
 /// A job as the user names it: `42`, `42_7` for one task of an array, or `42+1` for one component of
-/// a heterogeneous job.
+/// a heterogeneous job; each with `.N` behind it for its run after N restarts, as logs are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct JobSelector {
     id: u32,
     part: Part,
+    /// Which run of it; all where none is named.
+    restart: Option<u32>,
 }
 
 /// Which part of a job.
@@ -47,24 +49,34 @@ impl std::str::FromStr for JobSelector {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let number = |part: &str| {
             let digits = Some(part).filter(|part| part.bytes().all(|b| b.is_ascii_digit()));
-            digits
-                .and_then(|part| part.parse().ok())
-                .ok_or_else(|| format!("job is {text:?}, expected an id such as 42, 42_7 or 42+1"))
+            digits.and_then(|part| part.parse().ok()).ok_or_else(|| {
+                format!(
+                    "job is {text:?}, expected an id such as 42, 42_7 or 42+1, or 42.1 for its \
+                         run after one restart"
+                )
+            })
         };
-        let (id, part) = if let Some((id, task)) = text.split_once('_') {
+        let (job, restart) = match text.split_once('.') {
+            Some((job, restart)) => (job, Some(number(restart)?)),
+            None => (text, None),
+        };
+        let (id, part) = if let Some((id, task)) = job.split_once('_') {
             (id, Part::Task(number(task)?))
-        } else if let Some((id, offset)) = text.split_once('+') {
+        } else if let Some((id, offset)) = job.split_once('+') {
             (id, Part::Component(number(offset)?))
         } else {
-            (text, Part::All)
+            (job, Part::All)
         };
-        Ok(Self { id: number(id)?, part })
+        Ok(Self { id: number(id)?, part, restart })
     }
 }
 
 impl JobSelector {
     fn selects(self, record: &Brief<'_>) -> bool {
         let id = Some(self.id);
+        if self.restart.is_some_and(|restart| restart != record.restart) {
+            return false;
+        }
         match self.part {
             Part::All => {
                 [Some(record.job_id), record.array_job_id, record.het_job_id].contains(&id)

@@ -10,9 +10,10 @@ use ct_core::record::{Brief, Record};
 
 use crate::cli::output::write_file;
 use crate::diagnostic::{Outcome, note};
-use crate::job::share::NodeShare;
+use crate::job::beside::Beside;
 use crate::job::summary::Summary;
 use crate::job::{Run, is_one_job, runs, shown_id};
+use crate::load::beside::log_files;
 use crate::load::groups::Order;
 use crate::load::jobs::{self, Place, Sources};
 use crate::load::live;
@@ -26,7 +27,8 @@ use crate::render::{self, json};
 /// Arguments of `ct-report job`.
 #[derive(Debug, Args)]
 pub(crate) struct JobArgs {
-    /// Job: 42, 42_7 for a task of an array, 42+1 for a component of a heterogeneous job
+    /// Job: 42, 42_7 for a task of an array, 42+1 for a component of a heterogeneous job; 42.1 for the
+    /// run after one restart, as its logs are named
     #[arg(value_name = "ID")]
     id: JobSelector,
     /// Take records from these log directories, besides the ledger if one is named
@@ -96,8 +98,11 @@ pub(crate) fn run(args: &JobArgs) -> Result<Outcome> {
         return Ok(outcome);
     }
     let share = |run: &Run| sources.ledger.as_ref().map(|ledger| read_share(ledger, run));
-    let shares: Vec<NodeShare> = runs.iter().map(|run| share(run).unwrap_or_default()).collect();
-    print(args, &runs, &shares)?;
+    let shares = runs.iter().map(|run| share(run).unwrap_or_default());
+    let logs = log_files(&sources, &runs)?;
+    let beside: Vec<Beside> =
+        shares.zip(logs).map(|(share, logs)| Beside { share, logs }).collect();
+    print(args, &runs, &beside)?;
     Ok(outcome)
 }
 
@@ -117,13 +122,13 @@ fn running(
     found
 }
 
-fn print(args: &JobArgs, runs: &[Run], shares: &[NodeShare]) -> Result<()> {
+fn print(args: &JobArgs, runs: &[Run], beside: &[Beside]) -> Result<()> {
     if args.json {
-        let summaries = runs.iter().zip(shares).map(|(run, share)| Summary::new(run, Some(share)));
+        let summaries = runs.iter().zip(beside).map(|(run, beside)| Summary::new(run, beside));
         return json::print(&summaries.collect::<Vec<_>>());
     }
     if is_one_job(runs) {
-        return print_one(args, runs, shares);
+        return print_one(args, runs, beside);
     }
     render::job::print_list(runs, args.timezone)?;
     let first = runs.iter().map(|run| shown_id(run.head())).next().unwrap_or_default();
@@ -131,10 +136,10 @@ fn print(args: &JobArgs, runs: &[Run], shares: &[NodeShare]) -> Result<()> {
     Ok(())
 }
 
-fn print_one(args: &JobArgs, runs: &[Run], shares: &[NodeShare]) -> Result<()> {
+fn print_one(args: &JobArgs, runs: &[Run], beside: &[Beside]) -> Result<()> {
     let zone = args.timezone;
     if let Some(file) = &args.html {
-        return write_file(file, render::html::job_page(runs, shares, zone)?.as_bytes());
+        return write_file(file, render::html::job_page(runs, beside, zone)?.as_bytes());
     }
     let Some(run) = runs.last() else { return Ok(()) };
     if let Some(file) = &args.svg {
@@ -145,7 +150,7 @@ fn print_one(args: &JobArgs, runs: &[Run], shares: &[NodeShare]) -> Result<()> {
     if let Some(file) = &args.pdf {
         return write_file(file, &render::pdf::job(run, zone)?);
     }
-    render::job::print(runs, shares, zone)
+    render::job::print(runs, beside, zone)
 }
 
 fn query(args: &JobArgs) -> Result<Query> {

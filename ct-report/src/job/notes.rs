@@ -4,6 +4,7 @@ use ct_core::energy::Component;
 use ct_core::record::EndReason;
 
 use super::Run;
+use crate::render::amount::energy;
 
 /// GPUs unused for less of their time than this are not worth a word.
 const UNUSED_WORTH: f64 = 0.1;
@@ -44,7 +45,7 @@ pub(crate) fn gpu_unused_share(run: &Run) -> Option<f64> {
 fn unused_gpus(run: &Run) -> Option<String> {
     let share = gpu_unused_share(run).filter(|share| *share >= UNUSED_WORTH)?;
     let (n, percent) = (n_gpus(run), 100.0 * share);
-    let kwh = run.sums.gpu_unused_uj as f64 / 3.6e12;
+    let lost = energy(run.sums.gpu_unused_uj);
     let gpus = if n > 1.0 {
         format!(
             "the {n} GPUs drew idle power for {percent:.0} % of their time, as if {:.1} of them had not been needed",
@@ -53,7 +54,7 @@ fn unused_gpus(run: &Run) -> Option<String> {
     } else {
         format!("the GPU drew idle power for {percent:.0} % of its time")
     };
-    Some(format!("{gpus}: {kwh:.6} kWh went into GPUs that were held and not used"))
+    Some(format!("{gpus}: {lost} went into GPUs that were held and not used"))
 }
 
 fn idle_cpus(run: &Run) -> Option<String> {
@@ -83,8 +84,8 @@ fn lost_work(run: &Run) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "the job {how}: what it had not saved of {:.6} kWh is lost",
-        run.sums.energy_uj() as f64 / 3.6e12
+        "the job {how}: what it had not saved of {} is lost",
+        energy(run.sums.energy_uj())
     ))
 }
 
@@ -95,8 +96,8 @@ fn missing_nodes(run: &Run) -> Option<String> {
     }
     let known = run.records().len();
     let of_all = run.head().job_total.as_ref().map(|total| {
-        let kwh = total.energy_j.total().as_u64() as f64 / 3.6e12;
-        format!("; the first node saw {kwh:.6} kWh on {} nodes", total.nodes_seen)
+        let seen = energy(total.energy_j.total().as_u64().into());
+        format!("; the first node saw {seen} on {} nodes", total.nodes_seen)
     });
     Some(format!(
         "records of {known} of {} nodes were found: the others are in no sum here{}",
@@ -107,7 +108,7 @@ fn missing_nodes(run: &Run) -> Option<String> {
 
 fn gaps(run: &Run) -> Option<String> {
     let coverage = run.sums.coverage().filter(|coverage| *coverage < 0.995)?;
-    Some(format!("meters answered for {:.1} % of the time only", 100.0 * coverage))
+    Some(format!("meters answered for {:.1} % of the job's time only", 100.0 * coverage))
 }
 
 fn modelled(run: &Run) -> Option<String> {

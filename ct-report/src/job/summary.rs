@@ -7,6 +7,7 @@ use ct_core::record::Record;
 use ct_core::units::Microjoules;
 use serde::Serialize;
 
+use super::beside::Beside;
 use super::share::NodeShare;
 use super::{Run, hours, notes, shown_id};
 
@@ -40,6 +41,7 @@ pub(crate) struct Summary<'a> {
     node_share: Option<ShareOut>,
     notes: Vec<String>,
     warnings: Vec<String>,
+    logs: Vec<String>,
     records: &'a [Record],
 }
 
@@ -56,7 +58,7 @@ struct ShareOut {
 
 impl<'a> Summary<'a> {
     /// Sums up a run.
-    pub(crate) fn new(run: &'a Run, share: Option<&NodeShare>) -> Self {
+    pub(crate) fn new(run: &'a Run, beside: &Beside) -> Self {
         let (head, sums) = (run.head(), &run.sums);
         let rfc = |at: chrono::DateTime<chrono::Utc>| {
             at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
@@ -87,9 +89,10 @@ impl<'a> Summary<'a> {
                 .iter()
                 .map(|h| (rfc(h.start), h.total_w()))
                 .collect(),
-            node_share: share.filter(|share| share.meter_uj > 0).map(ShareOut::new),
+            node_share: beside.known_share().map(ShareOut::new),
             notes: notes::notes(run),
             warnings: warnings(run),
+            logs: beside.log_names(),
             records: run.records(),
         }
     }

@@ -102,7 +102,7 @@ fn notes_say_what_the_records_bear_out() {
     assert_eq!(
         notes,
         [
-            "the 4 GPUs drew idle power for 90 % of their time, as if 3.6 of them had not been needed: 0.360000 kWh went into GPUs that were held and not used"
+            "the 4 GPUs drew idle power for 90 % of their time, as if 3.6 of them had not been needed: 360.0 Wh went into GPUs that were held and not used"
         ]
     );
     let notes = notes::notes(&hostile_run());
@@ -110,7 +110,7 @@ fn notes_say_what_the_records_bear_out() {
         notes,
         [
             "asked for 2 CPUs, which did little: 0 % of their energy was above idle",
-            "the job ran into its time limit: what it had not saved of 1.000000 kWh is lost",
+            "the job ran into its time limit: what it had not saved of 1.000 kWh is lost",
         ]
     );
     assert!(notes::notes(&runs(vec![record("n1")])[0]).is_empty());

@@ -121,7 +121,7 @@ pub(super) fn fold_pieces<T: Default + Send>(
 }
 
 /// Gives the record beside each pair of logs to `take`.
-fn for_each_log(
+pub(super) fn for_each_log(
     sets: &LogSets,
     outcome: &mut Outcome,
     take: &mut impl FnMut(&Brief<'_>, Place<'_>, &mut Outcome),
@@ -149,7 +149,7 @@ pub(super) type Identity = (RecordKey, i64);
 
 /// The identity of a record: Slurm gives an id again once its numbers are used up, or its state was
 /// lost, but copies of one record have one start.
-fn identity(record: &Brief<'_>) -> Identity {
+pub(super) fn identity(record: &Brief<'_>) -> Identity {
     (record.key(), record.start.timestamp_millis())
 }
 

@@ -1,5 +1,8 @@
 //! Amounts for the eye: one prefix for all that stands together, and few digits.
 
+/// 1 kWh is 3.6 MJ.
+pub(crate) const KWH_UJ: f64 = 3.6e12;
+
 /// A unit with a prefix.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Scale {
@@ -15,7 +18,7 @@ impl Scale {
     /// For energies of which this is the greatest, in microjoules.
     pub(crate) fn energy(max_uj: u128) -> Self {
         // 1 Wh is 3.6 kJ.
-        const WH_UJ: f64 = 3.6e9;
+        const WH_UJ: f64 = KWH_UJ / 1e3;
         pick(
             max_uj as f64,
             &[
@@ -72,14 +75,25 @@ pub(crate) fn mass(g: f64) -> String {
     format!("{} CO2e", Scale::mass(g).with_unit(g))
 }
 
-/// Three decimals below ten, fewer above.
+/// Three decimals below ten, fewer above, more where there is less than the least unit shows.
 fn decimals(max: f64) -> usize {
     match max {
+        m if m > 0.0 && m < 0.1 => decimals_of_small(m),
         m if m < 10.0 => 3,
         m if m < 100.0 => 2,
         m if m < 1000.0 => 1,
         _ => 0,
     }
+}
+
+/// Digits that count of a number that would otherwise be shown as nothing.
+const SIGNIFICANT: i32 = 3;
+
+/// Decimals that show as many digits of a number below one as count.
+pub(crate) fn decimals_of_small(number: f64) -> usize {
+    // The first digit that counts is the -exponent-th decimal.
+    let exponent = number.abs().log10().floor() as i32;
+    usize::try_from(SIGNIFICANT - 1 - exponent).unwrap_or_default()
 }
 
 /// A whole number in groups of three digits, kept together by narrow blanks.
@@ -123,6 +137,8 @@ mod tests {
         assert_eq!(energy(3_600_000_000), "1.000 Wh");
         assert_eq!(mass(1234.5), "1.234 kg CO2e");
         assert_eq!(mass(0.0), "0.000 g CO2e");
+        // 36 mJ are 0.01 mWh.
+        assert_eq!((energy(36_000), energy(720_000)), ("0.0100 mWh".into(), "0.200 mWh".into()));
         assert_eq!(grouped(1_409_643.2), "1\u{202f}409\u{202f}643");
         assert_eq!((grouped(0.4), grouped(999.0)), ("0".into(), "999".into()));
         assert_eq!(Scale::power(1500.0).with_unit(1500.0), "1.500 kW");

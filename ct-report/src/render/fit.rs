@@ -5,15 +5,12 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::render::amount::Scale;
+use crate::render::amount::{KWH_UJ, Scale};
 use crate::render::table::text;
 use crate::row::{Cell, Head, Quantity};
 
 /// Blanks beside each column.
 const PADDING: usize = 2;
-
-/// 1 kWh is 3.6 MJ.
-const KWH_UJ: f64 = 3.6e12;
 
 /// A table as texts.
 #[derive(Debug, PartialEq, Eq)]

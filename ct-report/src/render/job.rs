@@ -8,10 +8,10 @@ use std::io::{self, Write};
 use anyhow::Result;
 use unicode_width::UnicodeWidthStr;
 
+use crate::job::beside::Beside;
 use crate::job::notes::notes;
-use crate::job::share::NodeShare;
 use crate::job::summary::warnings;
-use crate::job::{Run, shown_id};
+use crate::job::{Run, run_id, shown_id};
 use crate::query::time::Zone;
 use crate::render::amount::{Scale, percent, time};
 use crate::render::terminal::Terminal;
@@ -111,8 +111,8 @@ impl Page {
 /// # Errors
 ///
 /// Those of writing to stdout.
-pub(crate) fn print(runs: &[Run], shares: &[NodeShare], zone: Zone) -> Result<()> {
-    page(runs, shares, Terminal::detect(), zone).print()
+pub(crate) fn print(runs: &[Run], beside: &[Beside], zone: Zone) -> Result<()> {
+    page(runs, beside, Terminal::detect(), zone).print()
 }
 
 /// Prints one line for each of several jobs.
@@ -126,15 +126,15 @@ pub(crate) fn print_list(runs: &[Run], zone: Zone) -> Result<()> {
     page.print()
 }
 
-fn page(runs: &[Run], shares: &[NodeShare], terminal: Terminal, zone: Zone) -> Page {
+fn page(runs: &[Run], beside: &[Beside], terminal: Terminal, zone: Zone) -> Page {
     let mut page = Page::new(terminal, zone);
     let Some(run) = runs.last() else { return page };
-    let share = shares.last().filter(|share| share.meter_uj > 0);
+    let share = beside.last().and_then(Beside::known_share);
     let title = page.terminal.wrap("", &facts::title(run));
     page.lines.extend(title);
     page.facts(&facts::facts(run, zone));
     if runs.len() > 1 {
-        page.heading("Runs; what follows is the last one's");
+        page.heading(&runs_heading(runs));
         page.table(&list(runs, zone));
     }
     page.heading("Energy by component");
@@ -152,7 +152,24 @@ fn page(runs: &[Run], shares: &[NodeShare], terminal: Terminal, zone: Zone) -> P
     }
     page.items("Notes", &notes(run));
     page.items("Warnings", &warnings(run));
+    page.items("Log files", &log_files(runs, beside));
     page
+}
+
+/// Says which run the page is of, and how to have another.
+pub(crate) fn runs_heading(runs: &[Run]) -> String {
+    let first = runs.first().map(|run| run_id(run.head())).unwrap_or_default();
+    format!("Runs; all else here is of the last one (`ct-report job {first}` shows the first)")
+}
+
+/// The log files, behind the run they are of where there are several.
+pub(crate) fn log_files(runs: &[Run], beside: &[Beside]) -> Vec<String> {
+    let of_run = |(run, beside): (&Run, &Beside)| {
+        let before = if runs.len() > 1 { run_id(run.head()) + ": " } else { String::new() };
+        let names = beside.log_names().into_iter();
+        names.map(|name| format!("{before}{name}")).collect::<Vec<_>>()
+    };
+    runs.iter().zip(beside).flat_map(of_run).collect()
 }
 
 /// A table of runs.

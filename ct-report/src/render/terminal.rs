@@ -61,6 +61,7 @@ impl Terminal {
             '…' => "...".to_owned(),
             '–' | '−' => "-".to_owned(),
             '·' => "*".to_owned(),
+            '÷' => "/".to_owned(),
             c if c.is_ascii() => c.to_string(),
             c => c.escape_unicode().to_string(),
         };

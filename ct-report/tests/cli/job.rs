@@ -124,6 +124,12 @@ fn restarts_are_listed_and_several_jobs_are_a_list() {
     let runs: Vec<_> = page.lines().filter(|line| line.starts_with("  42 ")).collect();
     assert_eq!(runs.len(), 2, "{page}");
     assert!(page.contains("2026-10-01 03:00:00 to 2026-10-01 04:00:00"), "{page}");
+    let of_first = ["job", "42.0", "--ledger", "ledger"];
+    let first = ct_report(ledger.base(), &of_first).stdout;
+    assert!(first.contains("2026-10-01 01:00:00 to 2026-10-01 02:00:00"), "{first}");
+    assert!(!first.contains("Runs;"), "{first}");
+    assert!(page.contains("(`ct-report job 42.0` shows the first)"), "{page}");
+    assert_eq!((job("42.2").code, job("50_2.0").code), (1, 0));
     let list = job("50");
     let ids: Vec<_> = list.stdout.lines().filter_map(|l| l.split_whitespace().next()).collect();
     assert_eq!(ids, ["job", "50_1", "50_2"]);
@@ -140,6 +146,45 @@ fn restarts_are_listed_and_several_jobs_are_a_list() {
         "{}",
         bad.stderr
     );
+    assert_eq!(job("42.x").code, 2);
+}
+
+#[test]
+fn each_run_names_its_log_files() {
+    let ledger = Ledger::new();
+    let logs = ledger.base().join("carbontracker");
+    fs::create_dir(&logs).unwrap();
+    let run = |restart, hour: u32| {
+        let (start, end) =
+            (format!("2026-10-01T{hour:02}:00:00Z"), format!("2026-10-01T{:02}:00:00Z", hour + 1));
+        Record { restart, ..record("n1", 42, &start, &end, &[1_000_000]) }
+    };
+    for (restart, hour) in [(0, 1), (1, 3)] {
+        let stem = format!("42.{restart}_2026_carbontracker");
+        let record = run(restart, hour).to_line().unwrap();
+        fs::write(logs.join(format!("{stem}.json")), record).unwrap();
+        for end in [".log", "_output.log.gz"] {
+            fs::write(logs.join(format!("{stem}{end}")), "").unwrap();
+        }
+    }
+    fs::write(logs.join("42.1_other_carbontracker.log"), "").unwrap();
+    // The ledger's record comes first, the logs are the directory's all the same.
+    ledger.write(&[], &[run(1, 3)]);
+    let sources = ["carbontracker", "--ledger", "ledger"];
+    let page = ct_report(ledger.base(), &[&["job", "42"], &sources[..]].concat()).stdout;
+    let (_, files) = page.split_once("Log files\n").unwrap();
+    let file = |run: u32, end: &str| {
+        format!("  - 42.{run}: carbontracker/42.{run}_2026_carbontracker{end}\n")
+    };
+    let ends = [".log", "_output.log.gz", ".json"];
+    let expected: String = [0, 1].iter().flat_map(|run| ends.map(|end| file(*run, end))).collect();
+    assert_eq!(files, expected);
+    // 1 J is 0.278 mWh.
+    assert!(page.contains("energy     0.278 mWh without PUE"), "{page}");
+    let json = ct_report(ledger.base(), &[&["job", "42.1", "--json"], &sources[..]].concat());
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 1);
+    assert_eq!(json[0]["logs"][0], "carbontracker/42.1_2026_carbontracker.log");
 }
 
 #[test]

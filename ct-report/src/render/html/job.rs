@@ -4,12 +4,13 @@ use anyhow::Result;
 use maud::{Markup, html};
 
 use super::{document, figure, figures, list, meter, table};
+use crate::job::beside::Beside;
 use crate::job::share::NodeShare;
 use crate::job::{Run, notes, summary};
 use crate::query::time::Zone;
 use crate::render::amount::{energy, mass, percent, time};
 use crate::render::job::facts::{components, facts, node_shares, prediction, title};
-use crate::render::job::{NODE_SHARE, list as list_of_runs};
+use crate::render::job::{NODE_SHARE, list as list_of_runs, log_files, runs_heading};
 use crate::render::job_charts::charts;
 use ct_core::text::printable;
 
@@ -18,31 +19,30 @@ use ct_core::text::printable;
 /// # Errors
 ///
 /// Those of drawing charts.
-pub(crate) fn page(runs: &[Run], shares: &[NodeShare], zone: Zone) -> Result<String> {
-    let body = match (runs.last(), shares.last()) {
-        (Some(run), share) => body(runs, run, share.filter(|share| share.meter_uj > 0), zone)?,
-        (None, _) => html! {},
-    };
+pub(crate) fn page(runs: &[Run], beside: &[Beside], zone: Zone) -> Result<String> {
+    let body =
+        runs.last().map(|run| body(runs, run, beside, zone)).transpose()?.unwrap_or_default();
     let name = runs.last().map(title).unwrap_or_default();
     Ok(document(&name, &body))
 }
 
-fn body(runs: &[Run], run: &Run, share: Option<&NodeShare>, zone: Zone) -> Result<Markup> {
+fn body(runs: &[Run], run: &Run, beside: &[Beside], zone: Zone) -> Result<Markup> {
     let charts = charts(run, zone).iter().map(figure).collect::<Result<Vec<_>>>()?;
     Ok(html! {
         h1 { (printable(&title(run))) }
         (figures(&headline(run)))
         (pairs(&facts(run, zone)))
         @if runs.len() > 1 {
-            section { h2 { "Runs; what follows is the last one's" } (table(&list_of_runs(runs, zone))) }
+            section { h2 { (runs_heading(runs)) } (table(&list_of_runs(runs, zone))) }
         }
         section { h2 { "Energy by component" } (table(&components(run))) }
         @for chart in charts { (chart) }
         @let foretold = prediction(run);
         @if !foretold.is_empty() { section { h2 { "Prediction" } (pairs(&foretold)) } }
-        @if let Some(share) = share { (shares(share)) }
+        @if let Some(share) = beside.last().and_then(Beside::known_share) { (shares(share)) }
         (list("Notes", &notes::notes(run)))
         (list("Warnings", &summary::warnings(run)))
+        (list("Log files", &log_files(runs, beside)))
     })
 }
 

@@ -71,7 +71,9 @@ fn headline(all: &Sums) -> Vec<(String, &'static str)> {
     figures.extend(all.embodied_g().map(|g| (mass(g), "embodied footprint")));
     figures.extend(all.water_l().map(|l| (format!("{l:.0} l"), "water")));
     figures.extend(all.measured_share().map(|share| (percent(share), "of the energy measured")));
-    figures.extend(all.coverage().map(|share| (percent(share), "of the time covered by meters")));
+    figures.extend(
+        all.coverage().map(|share| (percent(share), "of the jobs' time with meters that answered")),
+    );
     figures
 }
 

@@ -7,7 +7,7 @@ use ct_core::record::{BudgetUse, Epochs, PredictedBy, Prediction};
 use crate::job::share::NodeShare;
 use crate::job::{Run, notes, shown_id, summary};
 use crate::query::time::Zone;
-use crate::render::amount::{Scale, energy, mass, percent, time};
+use crate::render::amount::{KWH_UJ, Scale, energy, mass, percent, time};
 
 /// The first line.
 pub(crate) fn title(run: &Run) -> String {
@@ -29,7 +29,7 @@ pub(crate) fn facts(run: &Run, zone: Zone) -> Vec<(&'static str, String)> {
     facts.push(("energy", format!("{} without PUE", energy(run.sums.energy_uj()))));
     facts.push(("footprint", footprint(run)));
     if let Some(sci) = &run.head().sci {
-        facts.push(("intensity", intensity(sci)));
+        facts.push(("SCI", sci_text(sci)));
     }
     facts.extend(budget(run).map(|budget| ("budget", budget)));
     facts.extend(account_budget(run).map(|budget| ("account's", budget)));
@@ -81,7 +81,7 @@ fn footprint(run: &Run) -> String {
     let embodied = sums.embodied_g().map(|g| format!("; embodied {}", mass(g)));
     let water = sums.water_l().map(|l| format!("; water {l:.3} l"));
     format!(
-        "{} with PUE {} and {} g/kWh ({}: {}){}{}",
+        "{} with PUE {}, carbon intensity {} g/kWh ({}: {}){}{}",
         mass(sums.co2e_g()),
         head.pue,
         head.intensity.g_per_kwh,
@@ -92,19 +92,21 @@ fn footprint(run: &Run) -> String {
     )
 }
 
-/// The Software Carbon Intensity, with all that it is made of.
-fn intensity(sci: &Sci) -> String {
+/// The Software Carbon Intensity, which is a mass per unit of work, with all that it is made of.
+fn sci_text(sci: &Sci) -> String {
     let embodied = match sci.m_g {
-        Some(m) => format!("M {}", mass(m)),
-        None => "M not known".to_owned(),
+        Some(m) => format!(", embodied M {}", mass(m)),
+        None => ", embodied M not known".to_owned(),
     };
     format!(
-        "{} per {} (SCI, ISO/IEC 21031): E {:.6} kWh · I {} g/kWh + {embodied}, R {}",
+        "{} per {}, Software Carbon Intensity by ISO/IEC 21031: (E · I + M) ÷ R with energy E {}, \
+         grid's carbon intensity I {} g/kWh{embodied}, R {} {}",
         mass(sci.g_per_r),
         sci.unit,
-        sci.e_kwh,
+        energy((sci.e_kwh * KWH_UJ).round() as u128),
         sci.i_g_per_kwh,
-        sci.r
+        sci.r,
+        if sci.r == 1 { sci.unit.clone() } else { format!("{}s", sci.unit) }
     )
 }
 
@@ -142,8 +144,11 @@ fn budget_text(budget: &BudgetUse) -> String {
 }
 
 fn measured(run: &Run) -> String {
-    let share = run.sums.measured_share().map(|share| format!("{} of the energy", percent(share)));
-    let coverage = run.sums.coverage().map(|c| format!("{} of the time", percent(c)));
+    let share = run.sums.measured_share();
+    let share = share.map(|share| format!("{} of the energy, not modelled", percent(share)));
+    let coverage = run.sums.coverage();
+    let coverage =
+        coverage.map(|c| format!("meters answered for {} of the job's time", percent(c)));
     let methods = summary::methods(run);
     let by = methods.iter().map(|(component, method)| format!("{component} {method}"));
     let parts = [share, coverage, Some(by.collect::<Vec<_>>().join(", "))];
