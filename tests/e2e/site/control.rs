@@ -170,7 +170,7 @@ fn a_running_jobs_prediction_is_in_its_status_and_in_the_report() -> Result<()> 
     assert_within(number(sci, "m_g"), 36.0 * hours, 1e-3, "M");
     assert_within(number(sci, "e_kwh"), kwh, 1e-6, "E");
     assert_within(number(record, "water_l"), 2.0 * kwh, 1e-6, "water");
-    for part in ["E 0.0", "· I 445 g/kWh + M ", ", R 1"] {
+    for part in ["with energy E ", "carbon intensity I 445 g/kWh, embodied M ", ", R 1 epoch"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     Ok(())
