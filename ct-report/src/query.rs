@@ -103,6 +103,11 @@ impl Query {
             && (self.jobs.is_empty() || self.jobs.iter().any(|job| job.selects(record)))
     }
 
+    /// Whether single runs of jobs are asked for: what is known of a job as a whole is not theirs.
+    pub(crate) fn names_runs(&self) -> bool {
+        self.jobs.iter().any(|job| job.restart.is_some())
+    }
+
     /// Whether an instant lies in the time asked for.
     pub(crate) fn covers(&self, at: DateTime<Utc>) -> bool {
         self.start.is_none_or(|start| at >= start) && self.end.is_none_or(|end| at < end)

@@ -70,11 +70,17 @@ pub(crate) fn check(
     out: &mut Vec<Finding>,
 ) {
     let mut area = Area::new("slurmd", out);
+    let node = &machine.node;
     let Some(pid) = machine.slurmd else {
-        return area.fail(
-            format!("no slurmd of node {} runs here", machine.node),
-            "start it: `systemctl start slurmd`; --node NAME where the node's name is another",
-        );
+        return if rustix::process::geteuid().is_root() {
+            area.fail(
+                format!("no slurmd of node {node} runs here"),
+                "start it: `systemctl start slurmd`; --node NAME where the node's name is another",
+            );
+        } else {
+            // With `hidepid` /proc shows one's own processes only.
+            area.warn(format!("no slurmd of node {node} is seen here"), "run this as root");
+        };
     };
     // A plugin that Slurm refuses is in no slurmd.
     let Some(plugin) = plugin.filter(|plugin| plugin.is_right) else { return };
@@ -156,7 +162,7 @@ mod tests {
             check(procfs, machine, Some(&plugin), &mut out);
             (out[0].level, out[0].mend.clone().unwrap_or_default())
         };
-        assert_eq!(found(&machine, "").0, Level::Error);
+        assert!(found(&machine, "").0 >= Level::Warning);
         machine.slurmd = Some(9);
         let other = "7f00-7f01 r-xp 00000000 08:01 42   /usr/lib/slurm/auth_munge.so\n7f02 rw-p\n";
         let (level, mend) = found(&machine, other);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use ct_core::config::Config;
@@ -74,6 +74,9 @@ enum Done {
 /// Writes the comments of the jobs asked for and says how many.
 pub(crate) fn run(args: &PublishArgs) -> Result<Outcome> {
     let query = args.selection.query_from(Some("now-7days"))?;
+    if query.names_runs() {
+        bail!("a comment is of all runs of a job: name jobs without a restart, 42 for 42.1");
+    }
     let mut outcome = Outcome::default();
     let mut sources = args.selection.sources(&query)?;
     sources.since = sources.since.map(|since| since - LOOKBACK);

@@ -47,7 +47,7 @@ pub(crate) struct Selection {
     /// Count only jobs on these clusters
     #[arg(short = 'M', long, value_name = "CLUSTER", value_delimiter = ',')]
     clusters: Vec<String>,
-    /// Count only these jobs: 42, or 42_7 for a task of an array
+    /// Count only these jobs: 42, 42_7 for a task of an array, 42.1 for the run after one restart
     #[arg(short, long, value_name = "ID", value_delimiter = ',')]
     jobs: Vec<JobSelector>,
     /// Begin months, weeks and days in this zone: UTC, local or a name such as Europe/Berlin

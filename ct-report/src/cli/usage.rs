@@ -69,7 +69,7 @@ pub(crate) struct UsageArgs {
     /// Count only jobs on these clusters
     #[arg(short = 'M', long, value_name = "CLUSTER", value_delimiter = ',')]
     clusters: Vec<String>,
-    /// Count only these jobs: 42, or 42_7 for a task of an array
+    /// Count only these jobs: 42, 42_7 for a task of an array, 42.1 for the run after one restart
     #[arg(short, long, value_name = "ID", value_delimiter = ',')]
     jobs: Vec<JobSelector>,
     /// Show these columns, or `all`; the keys come first unless they are named, too
@@ -120,6 +120,9 @@ pub(crate) fn run(args: &UsageArgs) -> Result<Outcome> {
         bail!(
             "Slurm's accounting does not split a job by node: --sacct and --by node exclude each other"
         );
+    }
+    if has_sacct && query.names_runs() {
+        bail!("sacct does not number the runs of a job: --sacct and -j 42.1 exclude each other");
     }
     let (by, is_repriced) = (&args.by, args.reprice.is_some());
     let columns = columns(by, &args.format, is_repriced, has_sacct);

@@ -132,4 +132,9 @@ fn accounting_that_is_off_is_told_with_its_mend() {
     assert_ran(&slurm.publish(&[]), 2, "", stderr);
     let ran = crate::ct_report(&fixtures(), &["publish", "--rate", "0"]);
     assert!(ran.code == 2 && ran.stderr.contains("expected changes a second"), "{}", ran.stderr);
+    // One run's energy is not the job's.
+    let ran = crate::ct_report(&fixtures(), &["publish", "--dry-run", "-j", "1.0"]);
+    let stderr =
+        "error: a comment is of all runs of a job: name jobs without a restart, 42 for 42.1\n";
+    assert_ran(&ran, 2, "", stderr);
 }

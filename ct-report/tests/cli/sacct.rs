@@ -72,6 +72,10 @@ fn what_cannot_be_compared_is_refused() {
     let stderr = "error: Slurm's accounting does not split a job by node: --sacct and --by node \
                   exclude each other\n";
     assert_ran(&ct_report(&fixtures(), &args), 2, "", stderr);
+    let args = ["usage", "--ledger", "ledger/v1", "--sacct", "logs", "-j", "1.0"];
+    let stderr =
+        "error: sacct does not number the runs of a job: --sacct and -j 42.1 exclude each other\n";
+    assert_ran(&ct_report(&fixtures(), &args), 2, "", stderr);
     let args = ["usage", "--ledger", "ledger/v1", "--sacct", "README.md"];
     let ran = ct_report(&fixtures(), &args);
     assert_eq!(ran.code, 2);
