@@ -11,6 +11,8 @@ use crate::slurm;
 
 /// How long a client may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The file that names Slurm's plugins.
+const PLUGSTACK: &str = "plugstack.conf";
 /// Where the kernel tells of processes.
 pub(crate) const PROCFS: &str = "/proc";
 
@@ -81,15 +83,23 @@ impl Machine {
         !self.config.is_empty()
     }
 
-    /// The file that names plugins: as configured, else beside slurm.conf.
+    /// The file that names plugins: as configured, else beside slurm.conf; on a node of configless
+    /// Slurm, where neither is, what slurmd fetched.
     pub(crate) fn plugstack(&self) -> PathBuf {
         let told = self.get("PlugStackConfig").map(PathBuf::from);
-        told.unwrap_or_else(|| {
+        let told = told.unwrap_or_else(|| {
             let conf =
                 env::var("SLURM_CONF").ok().or_else(|| self.get("SLURM_CONF").map(str::to_owned));
             let conf = conf.unwrap_or_else(|| "/etc/slurm/slurm.conf".to_owned());
-            Path::new(&conf).parent().unwrap_or(Path::new("/etc/slurm")).join("plugstack.conf")
-        })
+            Path::new(&conf).parent().unwrap_or(Path::new("/etc/slurm")).join(PLUGSTACK)
+        });
+        if told.exists() {
+            return told;
+        }
+        let spool = self.get("SlurmdSpoolDir").unwrap_or("/var/spool/slurmd");
+        let spool = spool.replace("%n", &self.node).replace("%h", &self.host);
+        let fetched = [PathBuf::from("/run/slurm/conf"), Path::new(&spool).join("conf-cache")];
+        fetched.map(|dir| dir.join(PLUGSTACK)).into_iter().find(|f| f.exists()).unwrap_or(told)
     }
 
     /// Where a plugin is that plugstack.conf names without a directory.
@@ -137,6 +147,16 @@ pub(crate) mod tests {
         if env::var_os("SLURM_CONF").is_none() {
             assert_eq!(told.plugstack(), Path::new("/opt/slurm/plugstack.conf"));
         }
+        let spool = tempfile::tempdir().unwrap();
+        let cache = spool.path().join("n1/conf-cache");
+        std::fs::create_dir_all(&cache).unwrap();
+        let config = format!(
+            "PlugStackConfig = /x/p.conf\nSlurmdSpoolDir = {}/%n\n",
+            spool.path().display()
+        );
+        let fetched = cache.join("plugstack.conf");
+        std::fs::write(&fetched, "").unwrap();
+        assert_eq!(machine("", &config).plugstack(), fetched);
         let named = machine("", "PlugStackConfig = /x/p.conf\n");
         assert_eq!((named.plugstack(), named.release()), (PathBuf::from("/x/p.conf"), None));
         assert_eq!(named.plugin(Path::new("/y/c.so")), Some(PathBuf::from("/y/c.so")));

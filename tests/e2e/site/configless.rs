@@ -4,7 +4,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use ct_tests::{Site, e2e_is_possible};
+use ct_tests::{Site, User, e2e_is_possible};
 
 use crate::job_dir::number;
 use crate::{assert_within, completed};
@@ -36,7 +36,25 @@ fn a_node_that_fetches_its_configuration_measures_its_jobs() -> Result<()> {
     assert_within(number(record, "energy_j.cpu"), WATTS * elapsed_s, 0.02, "its energy");
     // slurmctld was asked, by a squeue that found the fetched configuration.
     assert_eq!(record["end_reason"], "completed", "{record:#}");
+    check_finds_what_was_fetched(&site)?;
     let out = fs::read_to_string(cluster.home(user).join(format!("slurm-{job}.out")))?;
     assert!(out.contains("Actual consumption:"), "{out}");
+    Ok(())
+}
+
+/// On such a node there is no plugstack.conf where slurmctld has it.
+fn check_finds_what_was_fetched(site: &Site) -> Result<()> {
+    let main = site.cluster.conf_dir().join("plugstack.conf");
+    let aside = main.with_extension("aside");
+    fs::rename(&main, &aside)?;
+    let (config, node) = (site.config().display().to_string(), site.cluster.node(1));
+    let args = ["check", "--config", &config, "--node", &node];
+    let report = site.bin("ct-report").display().to_string();
+    let output = site.cluster.command(&User::root(), &report).args(&args).run();
+    fs::rename(&aside, &main)?;
+    let found = output?;
+    let seen = found.stdout_unchecked();
+    assert!(seen.contains("carbontracker.conf:") && !seen.contains("error "), "{found}");
+    assert!(seen.contains("has the plugin"), "{found}");
     Ok(())
 }
