@@ -144,8 +144,11 @@ fn budget_text(budget: &BudgetUse) -> String {
 }
 
 fn measured(run: &Run) -> String {
-    let share = run.sums.measured_share();
-    let share = share.map(|share| format!("{} of the energy, not modelled", percent(share)));
+    let share = run.sums.measured_share().map(|share| match share {
+        s if s >= 1.0 => "all of the energy".to_owned(),
+        s if s <= 0.0 => "none of the energy, it is modelled".to_owned(),
+        s => format!("{} of the energy, the rest is modelled", percent(s)),
+    });
     let coverage = run.sums.coverage();
     let coverage =
         coverage.map(|c| format!("meters answered for {} of the job's time", percent(c)));
