@@ -8,6 +8,7 @@ mod budget;
 mod carbon;
 mod check;
 pub mod keys;
+mod place;
 pub mod plugstack;
 mod sections;
 
@@ -71,28 +72,34 @@ pub enum ConfigError {
         message: String,
     },
     /// A key that does not exist.
-    #[error("configuration {}: unknown key {key:?}{}", path.display(), hint(.nearest))]
+    #[error("configuration {}: unknown key {key:?}{}", at(path, *.line), hint(.nearest))]
     UnknownKey {
         /// The file.
         path: PathBuf,
+        /// The key's line, from 1.
+        line: Option<usize>,
         /// Section and key.
         key: String,
         /// The key that was probably meant.
         nearest: Option<String>,
     },
     /// A site default that the option would refuse.
-    #[error("configuration {}: track.options.{source}", path.display())]
+    #[error("configuration {}: track.options.{source}", at(path, *.line))]
     Option {
         /// The file.
         path: PathBuf,
+        /// The key's line, from 1.
+        line: Option<usize>,
         /// Why, beginning with the key.
         source: OptionError,
     },
     /// A value that its key does not allow.
-    #[error("configuration {}: {key} is {value}, expected {expected}", path.display())]
+    #[error("configuration {}: {key} is {value}, expected {expected}", at(path, *.line))]
     BadValue {
         /// The file.
         path: PathBuf,
+        /// The key's line, from 1, or that of the section where the key is missing.
+        line: Option<usize>,
         /// Section and key.
         key: String,
         /// The value.
@@ -100,6 +107,31 @@ pub enum ConfigError {
         /// What is allowed.
         expected: String,
     },
+}
+
+impl ConfigError {
+    /// Says on which line of the text the key stands.
+    fn found_in(mut self, text: &str) -> Self {
+        match &mut self {
+            Self::UnknownKey { line, key, .. } | Self::BadValue { line, key, .. } => {
+                *line = place::line_of(text, key);
+            }
+            Self::Option { line, source, .. } => {
+                // Its message begins with the key.
+                let said = source.to_string();
+                let key = said.split(' ').next().unwrap_or_default();
+                *line = place::line_of(text, &format!("track.options.{key}"));
+            }
+            Self::Read { .. } | Self::Parse { .. } => {}
+        }
+        self
+    }
+}
+
+/// `PATH:LINE`.
+fn at(path: &Path, line: Option<usize>) -> String {
+    let line = line.map(|n| format!(":{n}")).unwrap_or_default();
+    format!("{}{line}", path.display())
 }
 
 fn hint(nearest: &Option<String>) -> String {
@@ -132,10 +164,30 @@ impl Config {
             message: e.to_string().trim_end().to_owned(),
         };
         let table: toml::Table = text.parse().map_err(parse_error)?;
-        check::known_keys(&table, path)?;
+        check::known_keys(&table, path).map_err(|e| e.found_in(text))?;
         let config: Self = toml::from_str(text).map_err(parse_error)?;
-        check::values(&config, path)?;
+        check::values(&config, path).map_err(|e| e.found_in(text))?;
         Ok(config)
+    }
+
+    /// Where ct-noded is to be found by a configuration that is refused: one that was started before
+    /// the mistake runs on. The rest is as without a file.
+    pub fn places(path: Option<&Path>) -> Self {
+        let text = fs::read_to_string(path.unwrap_or(Path::new(DEFAULT_PATH))).unwrap_or_default();
+        let table: toml::Table = text.parse().unwrap_or_default();
+        let text =
+            |section: &str, key: &str| Some(table.get(section)?.get(key)?.as_str()?.to_owned());
+        let mut config = Self::default();
+        if let Some(dir) = text("node", "run_dir") {
+            config.node.run_dir = dir.into();
+        }
+        if let Some(user) = text("node", "service_user") {
+            config.node.service_user = user;
+        }
+        if let Some(dir) = text("path", "cgroupfs") {
+            config.path.cgroupfs = dir.into();
+        }
+        config
     }
 
     /// Replaces `%n` (node) and `%h` (host) in every path the daemon uses.
@@ -294,6 +346,34 @@ mod tests {
                 assert!(message.contains(part), "{text:?}: {message:?} lacks {part:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_line() {
+        for (text, place) in [
+            ("[node]\n\nrundir = 1", "configuration c.toml:3: unknown key"),
+            ("[power]\npue = 0.5", "configuration c.toml:2: power.pue is 0.5"),
+            ("[track]\noptions.epochs = 0", "configuration c.toml:2: track.options.epochs"),
+            ("#\n[carbon]\nseries_file = \"/x.csv\"", "configuration c.toml:3: carbon.series_file"),
+        ] {
+            let message = parse(text).unwrap_err();
+            assert!(message.starts_with(place), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_started_before_a_mistake_is_found_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.toml");
+        let text = "[node]\nrun_dir = \"/r/%n\"\nservice_user = \"u\"\n[path]\ncgroupfs = \"/c\"\n\
+                    [power]\npeu = 1\n";
+        fs::write(&file, text).unwrap();
+        assert!(Config::load(Some(&file)).is_err());
+        let config = Config::places(Some(&file)).for_node("n1", "h");
+        assert_eq!(config.node.run_dir, Path::new("/r/n1"));
+        assert_eq!((&*config.node.service_user, config.path.cgroupfs), ("u", "/c".into()));
+        fs::write(&file, "[").unwrap();
+        assert_eq!(Config::places(Some(&file)), Config::default());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod gres;
 mod late;
 mod live;
 mod privileges;
+mod reload;
 mod run_dir;
 mod running;
 mod slurmctld;

@@ -37,7 +37,9 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent { socket, source } => {
-                write!(f, "ct-noded does not listen on {}: {source}", socket.display())
+                let hint =
+                    "hint: `ct-report check` on this node, or `journalctl -u ct-noded`, says why";
+                write!(f, "ct-noded does not listen on {}: {source}; {hint}", socket.display())
             }
             Self::Silent { socket } => {
                 let socket = socket.display();

@@ -96,9 +96,13 @@ impl Site {
     pub(crate) fn service(&self, node: &str, log: &Log) -> Service {
         let config = Config::load(self.config.as_deref()).unwrap_or_else(|error| {
             let cause = std::error::Error::source(&error).map(|s| format!(": {s}"));
-            let text = format!("{error}{}; going on with the defaults", cause.unwrap_or_default());
+            let text = format!(
+                "{error}{}; ct-noded does not start before it is mended, one that runs goes on; hint: \
+                 `ct-report check` looks at it",
+                cause.unwrap_or_default()
+            );
             log.error(Kind::Config, &text);
-            Config::default()
+            Config::places(self.config.as_deref())
         });
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let config = config.for_node(node, host.trim());

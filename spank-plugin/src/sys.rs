@@ -23,7 +23,7 @@ use std::ffi::{c_char, c_int, c_void};
 pub(crate) use bindings::{
     S_CTX_ALLOCATOR, S_CTX_JOB_SCRIPT, S_CTX_LOCAL, S_CTX_REMOTE, S_CTX_SLURMD, S_JOB_ALLOC_CORES,
     S_JOB_ALLOC_MEM, S_JOB_ARRAY_ID, S_JOB_ARRAY_TASK_ID, S_JOB_GID, S_JOB_ID,
-    S_JOB_LOCAL_TASK_COUNT, S_JOB_NCPUS, S_JOB_NNODES, S_JOB_STEPID, S_JOB_UID,
+    S_JOB_LOCAL_TASK_COUNT, S_JOB_NCPUS, S_JOB_NNODES, S_JOB_NODEID, S_JOB_STEPID, S_JOB_UID,
     S_SLURM_RESTART_COUNT, S_TASK_ID, spank_item_t, spank_opt_cb_f, spank_option, spank_t,
 };
 use bindings::{spank_context_t, spank_err_t};

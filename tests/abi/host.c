@@ -85,6 +85,7 @@ int spank_get_item(void *spank, int item, ...)
     switch (item) {
     case 3: *(uint32_t *)to = step_id; return 0;
     case 4: *(uint32_t *)to = 0; return 0;
+    case 5: *(uint32_t *)to = 0; return 0;
     case 6: *(uint32_t *)to = n_tasks; return 0;
     case 8: *(uint16_t *)to = 2; return 0;
     case 25: *(char **)to = "0-1"; return 0;

@@ -46,6 +46,33 @@ fn a_missing_daemon_is_said_once_with_its_path_and_how_to_mend_it() {
 }
 
 #[test]
+fn who_asked_for_tracking_is_told_once_that_nothing_is_measured() {
+    let dir = TestDir::new();
+    let (batch, first, second) = ("step=0xfffffffb", "step=0", "step=1");
+    for (step, option, env, n_told) in [
+        (batch, Some("option=epochs:3"), "env=X=1", 1),
+        (first, Some("option=on"), "env=X=1", 1),
+        (second, Some("option=on"), "env=X=1", 0),
+        // The batch step has said it.
+        (first, Some("option=on"), "env=ENVIRONMENT=BATCH", 0),
+        (batch, Some("option=off"), "env=X=1", 0),
+        // The site asked, or nobody.
+        (batch, None, "env=X=1", 0),
+    ] {
+        let config = dir.config_arg();
+        let mut words = vec![&*config, "arg=noded=/nonexistent", "arg=default=on", step, env];
+        words.push("hook=init");
+        words.extend(option);
+        words.extend(["hook=init_post_opt", "hook=user_init", "hook=task_exit", "hook=exit"]);
+        let run = Host::new(REMOTE).run(&words);
+        run.assert_hooks_succeed(LIMIT_MS);
+        let told = run.all("say");
+        assert_eq!(told.len(), n_told, "{step} {option:?} {env} {run}");
+        assert!(told.iter().all(|line| line.contains("the job is not measured")), "{run}");
+    }
+}
+
+#[test]
 fn a_daemon_that_has_not_come_to_be_executed_in_time_is_not_said_to_be_started() {
     let dir = TestDir::new();
     // A file in its way that nobody opens at the other end holds the child up.
@@ -72,10 +99,6 @@ fn a_daemon_that_has_not_come_to_be_executed_in_time_is_not_said_to_be_started()
     assert!(said.iter().any(is_unsure), "{run}");
     assert!(!said.iter().any(|line| line.contains(": started ")), "{run}");
     letting_go.join().unwrap();
-    // Without it, it is.
-    std::fs::remove_file(dir.path().join("noded.starting")).ok();
-    let run = Host::new(REMOTE).run(&words);
-    assert!(run.all("info").iter().any(|line| line.contains("started /bin/true")), "{run}");
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn known_section(section: &str, table: &Table, path: &Path) -> Result<(), Config
 fn unknown(path: &Path, prefix: &str, key: &str, known: &[&str]) -> ConfigError {
     ConfigError::UnknownKey {
         path: path.to_owned(),
+        line: None,
         key: format!("{prefix}{key}"),
         nearest: nearest(key, known.iter().copied()).map(|n| format!("{prefix}{n}")),
     }
@@ -39,6 +40,7 @@ pub(super) fn values(config: &Config, path: &Path) -> Result<(), ConfigError> {
     let bad = |key: &str, value: String, expected: &str| {
         Err(ConfigError::BadValue {
             path: path.to_owned(),
+            line: None,
             key: key.to_owned(),
             value,
             expected: expected.to_owned(),
@@ -46,7 +48,7 @@ pub(super) fn values(config: &Config, path: &Path) -> Result<(), ConfigError> {
     };
     let options = config.track.options();
     if let Err(source) = options.and_then(|set| Settings::resolve(&set)) {
-        return Err(ConfigError::Option { path: path.to_owned(), source });
+        return Err(ConfigError::Option { path: path.to_owned(), line: None, source });
     }
     if let Some(pue) = config.power.pue.filter(|p| !(p.is_finite() && *p >= 1.0)) {
         return bad("power.pue", pue.to_string(), "a number of at least 1");

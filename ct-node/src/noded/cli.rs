@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::{CommandFactory, Parser};
 use ct_core::config::Config;
 
@@ -49,12 +50,17 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let node = cli.node.clone().unwrap_or_else(node_name);
-    let config = Config::load(cli.config.as_deref())?.for_node(&node, &host_name());
+    let config = Config::load(cli.config.as_deref())
+        .map_err(anyhow::Error::from)
+        .map_err(|e| {
+            anyhow!("{e:#}; ct-noded starts once it is mended: `ct-report check` looks at it")
+        })?
+        .for_node(&node, &host_name());
     let Some(started) = startup::start(config, node, cli.daemon)? else {
         log::info!("another ct-noded runs on this node");
         return Ok(());
     };
-    daemon::run(started)
+    daemon::run(started, cli.config.clone())
 }
 
 fn node_name() -> String {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
@@ -13,6 +14,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::closing::Closing;
 use super::late::Late;
 use super::live::Live;
+use super::reload::Reload;
 use super::run_dir::RunDir;
 use super::running::Running;
 use super::startup::Started;
@@ -51,6 +53,7 @@ struct Daemon {
     closing: Closing,
     live: Live,
     owner: u32,
+    reload: Reload,
     refused: HashMap<u32, (Instant, u32)>,
     run_dir: RunDir,
     late: Late,
@@ -60,8 +63,8 @@ struct Daemon {
     last_turn: Instant,
 }
 
-/// Serves until SIGTERM or SIGINT.
-pub(super) fn run(started: Started) -> anyhow::Result<()> {
+/// Serves until SIGTERM or SIGINT; `file` is the configuration's.
+pub(super) fn run(started: Started, file: Option<PathBuf>) -> anyhow::Result<()> {
     let Started { mut station, mut server, run_dir, owner } = started;
     let (signals, signal_end) = UnixStream::pair()?;
     for signal in [SIGTERM, SIGINT] {
@@ -70,6 +73,7 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
     }
     let (wake, wake_end) = UnixStream::pair()?;
     wake.set_nonblocking(true)?;
+    let reload = Reload::listen(file, wake_end.try_clone()?).context("cannot catch SIGHUP")?;
     let config = station.config();
     let mut state = StateDir::new(&config.node.state_dir, &config.path.procfs);
     state.restore(&mut station);
@@ -94,6 +98,7 @@ pub(super) fn run(started: Started) -> anyhow::Result<()> {
         closing,
         live,
         owner,
+        reload,
         refused: HashMap::new(),
         run_dir,
         late: Late::default(),
@@ -132,6 +137,7 @@ impl Daemon {
             if ready[1] {
                 let mut bytes = [0_u8; 64];
                 while matches!(wake.read(&mut bytes), Ok(n) if n > 0) {}
+                self.reload.turn();
                 self.is_eventful = true;
             }
             if ready.get(2).copied().unwrap_or(true) {

@@ -69,6 +69,11 @@ pub(crate) fn check(config: &Config, file: &Path, out: &mut Vec<Finding>) -> Opt
     Some(status)
 }
 
+/// Whether somebody listens where ct-noded would.
+pub(crate) fn answers(config: &Config) -> bool {
+    UnixStream::connect(config.node.run_dir.join(SOCKET_NAME)).is_ok()
+}
+
 fn ask(socket: &Path, request: &Request) -> Result<Reply> {
     let silent = || format!("nobody answers on {}", socket.display());
     let stream = UnixStream::connect(socket).with_context(silent)?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use chrono::Utc;
-use ct_core::config::{Config, DEFAULT_PATH};
+use ct_core::config::{Config, ConfigError, DEFAULT_PATH};
 use ct_core::protocol::SOCKET_NAME;
 
 use super::machine::{Machine, PROCFS};
@@ -33,20 +33,56 @@ pub(crate) struct Named<'a> {
 ///
 /// # Errors
 ///
-/// A configuration that cannot be read.
+/// None: a configuration that is refused is a finding.
 pub(crate) fn check(named: &Named<'_>, out: &mut Vec<Finding>) -> Result<()> {
     let machine = Machine::ask(named.node);
     let line = plugin::line(&machine);
     let has_line = line.is_some();
     let file = named.config.map(Path::to_owned).or_else(|| line.and_then(|line| line.config));
-    let config = Config::load(file.as_deref())?.for_node(&machine.node, &machine.host);
+    let read = Config::load(file.as_deref());
+    let mistake = read.as_ref().err().map(said);
+    let config = read.unwrap_or_else(|_| Config::places(file.as_deref()));
+    let config = config.for_node(&machine.node, &machine.host);
     let file = file.unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
-    match role(&machine, has_line, has_daemon(&config)) {
+    let role = role(&machine, has_line, has_daemon(&config));
+    if let Some(mistake) = mistake {
+        check_mistaken(&mistake, (role == Role::Node).then_some(&config), out);
+        return Ok(());
+    }
+    match role {
         Role::Node => check_node(&machine, named, &config, &file, out),
         Role::Client => check_client(&machine, named, &config, out),
         Role::Bare => check_bare(&machine, named, &config, &file, out),
     }
     Ok(())
+}
+
+/// An error with its cause.
+fn said(error: &ConfigError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
+}
+
+/// A configuration that is refused: all else follows from it, and is looked at when it is right; of a
+/// node, whether ct-noded runs with an earlier one.
+fn check_mistaken(mistake: &str, node: Option<&Config>, out: &mut Vec<Finding>) {
+    let mend = "mend the file at that place, run this again, then `systemctl restart ct-noded`; \
+                without systemd the next job's hooks start it; ct-noded(8) and carbontracker.conf(5) \
+                have the keys";
+    Area::new("config", out).fail(mistake, mend);
+    let Some(config) = node else { return };
+    let mut area = Area::new("ct-noded", out);
+    if daemon::answers(config) {
+        area.warn(
+            "it runs with the configuration that it read when it started, and would not start again",
+            "mend the configuration before it is restarted",
+        );
+    } else {
+        area.fail(
+            "it does not run, and does not start with this configuration: no job is measured here",
+            "mend the configuration",
+        );
+    }
 }
 
 fn has_daemon(config: &Config) -> bool {
@@ -155,6 +191,31 @@ mod tests {
     use super::super::Level;
     use super::super::machine::tests::machine;
     use super::*;
+
+    #[test]
+    fn a_configuration_that_is_refused_is_the_finding_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.toml");
+        let text = format!("[node]\nrun_dir = \"{}\"\n[power]\npeu = 1\n", dir.path().display());
+        std::fs::write(&file, text).unwrap();
+        let mistake = said(&Config::load(Some(&file)).unwrap_err());
+        let config = Config::places(Some(&file));
+        let mut out = Vec::new();
+        check_mistaken(&mistake, Some(&config), &mut out);
+        let found: Vec<(&str, Level)> = out.iter().map(|f| (f.area, f.level)).collect();
+        assert_eq!(found, [("config", Level::Error), ("ct-noded", Level::Error)]);
+        assert!(out[0].text.contains("c.toml:4: unknown key \"power.peu\""), "{out:#?}");
+        // One that runs since before the mistake is not to be restarted.
+        let _daemon =
+            std::os::unix::net::UnixListener::bind(dir.path().join("noded.sock")).unwrap();
+        out.clear();
+        check_mistaken(&mistake, Some(&config), &mut out);
+        assert_eq!((out[1].area, out[1].level), ("ct-noded", Level::Warning), "{out:#?}");
+        // Elsewhere none is to run.
+        out.clear();
+        check_mistaken(&mistake, None, &mut out);
+        assert_eq!(out.len(), 1);
+    }
 
     #[test]
     fn a_machine_is_what_slurm_on_it_says() {

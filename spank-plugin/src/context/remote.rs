@@ -34,6 +34,8 @@ struct State {
     service: Service,
     /// Whether ct-noded answered at first: one that has gone since is worth a new start.
     was_answered: bool,
+    /// Whether the job's owner, who asked for tracking, is to be told that there is none.
+    owes_notice: bool,
     open_logs: Option<OpenLogs>,
     /// Where ct-noded wants the first task's output: our end and the task's, which hands it over, so
     /// that it can be passed on once more when the step ends.
@@ -69,6 +71,7 @@ pub(crate) fn init_post_opt(spank: &Spank) {
         node,
         service,
         was_answered: false,
+        owes_notice: false,
         open_logs: None,
         output: None,
         wants_watch: false,
@@ -76,7 +79,9 @@ pub(crate) fn init_post_opt(spank: &Spank) {
         n_exited: 0,
         is_ended: false,
     };
-    match register(spank, &step, &log) {
+    let option = options::in_step();
+    let asked = option.as_deref().is_some_and(|text| text != "off");
+    match register(spank, &step, option, &log) {
         Ok(reply) => {
             step.was_answered = true;
             spank.setenv(SOCKET_ENV, &step.service.socket.to_string_lossy());
@@ -86,16 +91,35 @@ pub(crate) fn init_post_opt(spank: &Spank) {
                 step.output = wants_output.then(os::pair).and_then(Result::ok);
             }
         }
-        Err(error) => absence::report(&log, &step.service, &error),
+        Err(error) => {
+            let is_absent =
+                matches!(error, ClientError::Absent { .. } | ClientError::Stranger { .. });
+            step.owes_notice = is_absent && asked && is_whole_jobs(spank, &step.id);
+            absence::report(&log, &step.service, &error);
+        }
     }
     *state() = Some(step);
 }
 
-fn register(spank: &Spank, step: &State, log: &Log) -> Result<Reply, ClientError> {
+/// Whether what this step prints is said of the whole job, once: it is the batch step, or the first
+/// srun step of a job without one, on the job's first node.
+fn is_whole_jobs(spank: &Spank, id: &StepId) -> bool {
+    let is_first_node = spank.item_u32(sys::S_JOB_NODEID) == Some(0);
+    // Slurm sets it for batch scripts, and what they start has it.
+    let is_in_batch = || spank.getenv("ENVIRONMENT", 16).as_deref() == Some("BATCH");
+    is_first_node && (id.name == BATCH || (id.name == "0" && !is_in_batch()))
+}
+
+fn register(
+    spank: &Spank,
+    step: &State,
+    option: Option<String>,
+    log: &Log,
+) -> Result<Reply, ClientError> {
     let State { id, site, node, service, .. } = step;
     let mut job = step::job_facts(spank, id, node.clone());
     site.complete(&mut job);
-    job.option = options::in_step();
+    job.option = option;
     let request = Request::StepStart { job: Box::new(job), step: step::step_facts(id) };
     spawn::ask(site, service, node, Birthplace::Step, log, &request)
 }
@@ -104,6 +128,13 @@ fn register(spank: &Spank, step: &State, log: &Log) -> Result<Reply, ClientError
 pub(crate) fn user_init(spank: &Spank) {
     let mut guard = state();
     let Some(state) = guard.as_mut() else { return };
+    if std::mem::take(&mut state.owes_notice) {
+        logging::say(&format!(
+            "carbontracker: ct-noded does not run on {}: the job is not measured; the administrator \
+             finds the cause by \"ct-report check\" there",
+            state.node
+        ));
+    }
     let Some(wanted) = state.open_logs.take() else { return };
     if spank.item_u32(sys::S_JOB_UID) != Some(os::effective_uid()) {
         return;

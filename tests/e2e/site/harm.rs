@@ -40,16 +40,78 @@ fn runs_unharmed(site: &Site) -> Result<String> {
     Ok(fs::read_to_string(cluster.home(user).join(format!("slurm-{job}.out")))?)
 }
 
+/// Where no ct-noded can be had a job runs, and its owner, who asked for tracking, is told in one line.
+fn runs_unmeasured(site: &Site) -> Result<()> {
+    let out = runs_unharmed(site)?;
+    let told = out.strip_suffix("hello\n").unwrap_or_default();
+    assert!(told.starts_with("carbontracker: ct-noded does not run on "), "{out}");
+    assert_eq!((told.lines().count(), out.lines().count()), (1, 2), "{out}");
+    Ok(())
+}
+
 #[test]
 fn without_the_daemon_jobs_run_and_slurmds_log_says_so() -> Result<()> {
     if !e2e_is_possible() {
         return Ok(());
     }
     let site = Site::builder().without_noded().start()?;
-    assert_eq!(runs_unharmed(&site)?, "hello\n");
+    runs_unmeasured(&site)?;
     let log = fs::read_to_string(site.cluster.slurmd_log(1))?;
     assert_eq!(log.matches(" ct: ").count(), 1, "{log}");
     assert!(log.contains("cannot start") && log.contains("hint: noded=PATH"), "{log}");
+    Ok(())
+}
+
+#[test]
+fn a_configuration_that_was_edited_wrongly_is_told_to_all_whom_it_concerns() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let site = Site::builder().start()?;
+    let (cluster, node) = (&site.cluster, site.cluster.node(1));
+    let pid = site.wait_for_noded(1)?;
+    let good = fs::read_to_string(site.config())?;
+    fs::write(site.config(), format!("{good}\n[pwoer]\npue = 1.2\n"))?;
+    let place =
+        format!("{}:{}: unknown key \"pwoer\"", site.config().display(), good.lines().count() + 2);
+    // One that runs says so, and runs on; hooks find it, wherever its socket is.
+    let raw = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("no process 0")?;
+    rustix::process::kill_process(raw, rustix::process::Signal::HUP)?;
+    wait_for("ct-noded's answer", || {
+        let log = fs::read_to_string(site.state_dir(1).join("noded.log")).ok()?;
+        (log.contains("asked to reload: ") && log.contains(&place)).then_some(())
+    })?;
+    let on_node = |user| cluster.sbatch_with(user, &["-w", &node], TRACKED);
+    let job = on_node(cluster.user(1))?;
+    completed(cluster, job);
+    let out =
+        |job| fs::read_to_string(cluster.home(cluster.user(1)).join(format!("slurm-{job}.out")));
+    assert!(out(job)?.contains("Actual consumption:\n"), "{}", out(job)?);
+    assert_eq!(site.noded_pid(1), Some(pid));
+    // One that has ended does not start again.
+    kill(pid)?;
+    wait_for("ct-noded to end", || {
+        fs::metadata(format!("/proc/{pid}/cwd")).is_err().then_some(())
+    })?;
+    let job = on_node(cluster.user(1))?;
+    completed(cluster, job);
+    assert!(out(job)?.starts_with("carbontracker: ct-noded does not run on "), "{}", out(job)?);
+    let log = fs::read_to_string(cluster.slurmd_log(1))?;
+    assert!(log.contains(&place) && log.contains("`ct-report check`"), "{log}");
+    let config = site.config().display().to_string();
+    let args = ["check", "--config", &config, "--node", &node];
+    let report = site.bin("ct-report").display().to_string();
+    let check = cluster.command(&ct_tests::User::root(), &report).args(&args).run()?;
+    assert_eq!(check.code(), Some(2), "{check}");
+    for says in [&*place, "mend: mend the file", "it does not run, and does not start"] {
+        assert!(check.stdout_unchecked().contains(says), "{says}: {check}");
+    }
+    // By hand it says the same, as its unit's journal does.
+    let noded = site.bin("ct-noded").display().to_string();
+    let by_hand =
+        cluster.command(&ct_tests::User::root(), &noded).args(&["--config", &config]).run()?;
+    assert_eq!(by_hand.code(), Some(2), "{by_hand}");
+    assert!(by_hand.stderr().contains(&place), "{by_hand}");
     Ok(())
 }
 
@@ -63,8 +125,7 @@ fn socket_that_refuses_costs_the_measurement_only() -> Result<()> {
     let run_dir = site.run_dir(1);
     fs::create_dir_all(&run_dir)?;
     drop(std::os::unix::net::UnixDatagram::bind(run_dir.join("noded.sock"))?);
-    assert_eq!(runs_unharmed(&site)?, "hello\n");
-    assert_eq!(runs_unharmed(&site)?, "hello\n");
+    runs_unmeasured(&site)?;
     let log = fs::read_to_string(site.cluster.slurmd_log(1))?;
     assert_eq!(log.matches(" ct: ").count(), 1, "{log}");
     Ok(())
