@@ -130,8 +130,8 @@ pub(crate) fn user_init(spank: &Spank) {
     let Some(state) = guard.as_mut() else { return };
     if std::mem::take(&mut state.owes_notice) {
         logging::say(&format!(
-            "carbontracker: ct-noded does not run on {}: the job is not measured; the administrator \
-             finds the cause by \"ct-report check\" there",
+            "carbontracker: ct-noded does not run on {}: as long as that is so the job is not measured; \
+             the administrator finds the cause by \"ct-report check\" there",
             state.node
         ));
     }
