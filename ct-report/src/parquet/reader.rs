@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -112,7 +113,8 @@ impl TableFile {
             bail!("{}: column {name:?} is of {seen}, expected {expected}", self.path.display());
         }
         let rows = usize::try_from(group.num_rows())?;
-        let pages = SerializedPageReader::new(Arc::clone(&self.input), column, rows, None)?;
+        let input = Arc::clone(&self.input);
+        let pages = decode(|| SerializedPageReader::new(input, column, rows, None))?;
         Ok(ColumnReaderImpl::new(column.column_descr_ptr(), Box::new(pages)))
     }
 
@@ -156,12 +158,13 @@ impl TableFile {
     ) -> Result<()> {
         let named = || format!("cannot read {}", self.path.display());
         let mut column = self.column::<ByteArrayType>(group, "record")?;
-        column.skip_records(rows.start).with_context(named)?;
+        decode(|| column.skip_records(rows.start)).with_context(named)?;
         let (mut row, mut records) = (rows.start, Vec::new());
         while row < rows.end {
             records.clear();
             let n = RECORDS.min(rows.end - row);
-            let (n, _, _) = column.read_records(n, None, None, &mut records).with_context(named)?;
+            let read = decode(|| column.read_records(n, None, None, &mut records));
+            let (n, _, _) = read.with_context(named)?;
             if n == 0 {
                 bail!("{} has fewer records than rows", self.path.display());
             }
@@ -172,6 +175,12 @@ impl TableFile {
         }
         Ok(())
     }
+}
+
+/// What the decoder gives. It panics on some broken files: for us that is an error of the file.
+fn decode<T>(work: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T> {
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    Ok(done.map_err(|_| anyhow!("a column's pages are broken"))??)
 }
 
 /// A column that is read in batches.
@@ -191,7 +200,8 @@ impl<T: DataType> Numbers<T> {
         self.values.clear();
         self.levels.clear();
         let levels = Some(&mut self.levels);
-        let (seen, _, _) = self.reader.read_records(n, levels, None, &mut self.values)?;
+        let (reader, values) = (&mut self.reader, &mut self.values);
+        let (seen, _, _) = decode(|| reader.read_records(n, levels, None, values))?;
         if seen != n {
             bail!("a column has {seen} values where {n} are expected");
         }
@@ -263,5 +273,51 @@ impl Texts {
             take(at, if *level > 0 { values.next() } else { None });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::columns::{Column, Kind};
+    use super::super::writer::{TableWriter, Value};
+    use super::*;
+
+    const COLUMNS: &[Column] = &[
+        Column { name: "node", kind: Kind::Text, is_optional: true },
+        Column { name: "nth", kind: Kind::Int, is_optional: false },
+    ];
+
+    fn read(path: &Path) -> Result<()> {
+        let file = TableFile::open(path)?;
+        for group in 0..file.n_groups() {
+            let n = file.n_rows(group).min(BATCH);
+            file.texts(group, "node")?.each(n, |_, _| {})?;
+            file.ints(group, "nth")?.next(n)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_with_any_byte_changed_is_read_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.parquet");
+        let mut writer = TableWriter::create(&path, COLUMNS).unwrap();
+        let rows = [Value::Text("n1"), Value::Missing].map(|node| vec![node, Value::Int(1)]);
+        writer.add(&rows).unwrap();
+        writer.finish().unwrap();
+        read(&path).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let mut n_refused = 0;
+        for at in 0..bytes.len() {
+            for flip in [1, 2, 0x80] {
+                let mut broken = bytes.clone();
+                broken[at] ^= flip;
+                fs::write(&path, broken).unwrap();
+                n_refused += usize::from(read(&path).is_err());
+            }
+        }
+        assert!(n_refused > bytes.len(), "{n_refused} of {}", 3 * bytes.len());
     }
 }

@@ -110,6 +110,9 @@ fn said(ledger: &Ledger) -> Vec<Value> {
     ] {
         ask(&[&["usage", "--json", "--by", "user,day", "-o", all], filter].concat());
     }
+    // What is filtered by is not what is grouped by.
+    ask(&["usage", "--json", "--by", "node,end_reason", "-o", all, "-u", "eva", "-A", "physics"]);
+    ask(&["usage", "--json", "--by", "cluster", "-o", "failed_kwh,jobs", "-u", "zoë"]);
     ask(&["reconcile", "--json"]);
     ask(&["reconcile", "--json", "--by", "hour", "-S", "2024-01-01"]);
     said
