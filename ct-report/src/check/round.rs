@@ -121,21 +121,25 @@ fn check_node(
 }
 
 fn check_client(machine: &Machine, named: &Named<'_>, config: &Config, out: &mut Vec<Finding>) {
-    let node = &machine.node;
-    pass(
-        "slurmd",
-        format!(
-            "none runs here and slurmctld knows no node {node}: looked at as a machine that submits \
-             jobs; --node NAME where it is a node of another name"
-        ),
-        out,
-    );
+    pass("slurmd", client_text(machine), out);
     plugin::check(machine, named.plugin, out);
     pass("ct-noded", "it runs on nodes: run this there", out);
     pass("meters", "those of the nodes count, not this machine's", out);
     meters::check_settings(machine, None, out);
     ledger::check_readable(config, out);
     pass("intensity", "jobs are priced on their nodes: run this there", out);
+}
+
+/// Why a machine is looked at as one that submits jobs.
+fn client_text(machine: &Machine) -> String {
+    let why = match machine.is_listed {
+        Some(_) => format!("slurmctld knows no node {}", machine.node),
+        None => "it is not in the PATH, and slurmctld does not answer".to_owned(),
+    };
+    format!(
+        "none runs here and {why}: looked at as a machine that submits jobs; --node NAME where it is a \
+         node of another name"
+    )
 }
 
 fn check_bare(
@@ -239,6 +243,15 @@ mod tests {
         ] {
             assert_eq!(role(machine, has_line, has_daemon), expected, "{machine:?}");
         }
+    }
+
+    #[test]
+    fn what_slurmctld_did_not_say_is_not_said_of_it() {
+        let client = machine("slurm 24.11.5", "PluginDir = /a\n");
+        let listed = client_text(&Machine { is_listed: Some(false), ..client.clone() });
+        assert!(listed.starts_with("none runs here and slurmctld knows no node n1: "), "{listed}");
+        let silent = client_text(&client);
+        assert!(silent.contains("slurmctld does not answer"), "{silent}");
     }
 
     #[test]
