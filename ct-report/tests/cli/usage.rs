@@ -194,7 +194,7 @@ fn the_ledger_is_found_by_its_configuration() {
     assert_ran(&ct_report(dir.path(), &args), 0, "user|jobs\nbob|1\neva|2\n", "");
     fs::write(&config, "[ledger]\ndirr = \"x\"\n").unwrap();
     let ran = ct_report(dir.path(), &args);
-    let stderr = "error: configuration carbontracker.toml: unknown key \"ledger.dirr\" \
+    let stderr = "error: configuration carbontracker.toml:2: unknown key \"ledger.dirr\" \
                   (did you mean \"ledger.dir\"?)\n";
     assert_ran(&ran, 2, "", stderr);
 }
