@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::dispatch::Peer;
 use crate::pace::{Limit, Paces};
 use client::Client;
-use slack::Slack;
+use slack::with_slack;
 
 /// Connections at the same time, of everybody.
 const MAX_CLIENTS: usize = 512;
@@ -41,7 +41,6 @@ pub struct Server {
     /// Set when no connection could be taken: the listener stays readable meanwhile.
     deaf_until: Option<Instant>,
     messages: Paces,
-    slack: Slack,
 }
 
 /// What can be read from.
@@ -76,13 +75,7 @@ impl Server {
         }
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
-        Ok(Self {
-            listener,
-            clients: Vec::new(),
-            deaf_until: None,
-            messages: Paces::new(MESSAGES),
-            slack: Slack::default(),
-        })
+        Ok(Self { listener, clients: Vec::new(), deaf_until: None, messages: Paces::new(MESSAGES) })
     }
 
     /// Listens at `path` anew; connections that there are go on.
@@ -116,7 +109,6 @@ impl Server {
         let waiting = self.clients.iter().filter(|c| c.has_line());
         let next = waiting.map(|c| self.held_back_for(c, now)).min();
         let timeout = timeout.min(next.unwrap_or(MOST_WAIT)).min(MOST_WAIT);
-        self.slack.set_for(timeout);
         let Ready { listener, others, clients } = self.wait(timeout, others)?;
         for index in clients {
             self.clients[index].receive();
@@ -149,11 +141,11 @@ impl Server {
         let is_heard = |index: &usize| self.held_back_for(&self.clients[*index], now).is_zero();
         let heard: Vec<usize> = (0..self.clients.len()).filter(is_heard).collect();
         fds.extend(heard.iter().map(|index| self.clients[*index].poll_fd()));
-        let timeout = Timespec {
+        let until = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        match poll(&mut fds, Some(&timeout)) {
+        match with_slack(timeout, || poll(&mut fds, Some(&until))) {
             Ok(_) => {}
             // A signal: its pipe is readable at the next turn.
             Err(rustix::io::Errno::INTR) => return Ok(Ready::nothing(others.len())),
