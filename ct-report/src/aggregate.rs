@@ -26,7 +26,7 @@ use crate::query::Query;
 use crate::query::time::Period;
 pub(crate) use exact::ExactSum;
 pub(crate) use group::Group;
-pub(crate) use sums::Sums;
+pub(crate) use sums::{Sums, add_known};
 
 /// What jobs are grouped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

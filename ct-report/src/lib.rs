@@ -5,6 +5,7 @@
 
 mod account;
 mod aggregate;
+mod amount;
 mod check;
 mod cli;
 #[cfg(feature = "parquet")]

@@ -1,6 +1,5 @@
 //! Prints results. Rounding, scaling and neutralising of text happen here and nowhere else.
 
-pub(crate) mod amount;
 pub(crate) mod bins;
 pub(crate) mod chart;
 pub(crate) mod csv;

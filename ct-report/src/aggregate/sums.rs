@@ -173,7 +173,7 @@ impl Sums {
 }
 
 /// Adds a value that not every record knows.
-fn add_known<T>(sum: &mut Option<ExactSum>, value: Option<T>)
+pub(crate) fn add_known<T>(sum: &mut Option<ExactSum>, value: Option<T>)
 where
     ExactSum: AddAssign<T>,
 {

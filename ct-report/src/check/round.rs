@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use chrono::Utc;
-use ct_core::config::{Config, ConfigError, DEFAULT_PATH};
+use ct_core::config::{Config, DEFAULT_PATH};
 use ct_core::protocol::SOCKET_NAME;
 
 use super::machine::{Machine, PROCFS};
@@ -29,38 +28,28 @@ pub(crate) struct Named<'a> {
     pub(crate) node: Option<&'a str>,
 }
 
-/// Looks at this machine.
-///
-/// # Errors
-///
-/// None: a configuration that is refused is a finding.
-pub(crate) fn check(named: &Named<'_>, out: &mut Vec<Finding>) -> Result<()> {
+/// Looks at this machine; a configuration that is refused is a finding, too.
+pub(crate) fn check(named: &Named<'_>, out: &mut Vec<Finding>) {
     let machine = Machine::ask(named.node);
     let line = plugin::line(&machine);
     let has_line = line.is_some();
     let file = named.config.map(Path::to_owned).or_else(|| line.and_then(|line| line.config));
-    let read = Config::load(file.as_deref());
-    let mistake = read.as_ref().err().map(said);
-    let config = read.unwrap_or_else(|_| Config::places(file.as_deref()));
+    let (config, mistake) = match Config::load(file.as_deref()) {
+        Ok(config) => (config, None),
+        Err(e) => (Config::places(file.as_deref()), Some(format!("{:#}", anyhow::Error::from(e)))),
+    };
     let config = config.for_node(&machine.node, &machine.host);
     let file = file.unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
     let role = role(&machine, has_line, has_daemon(&config));
     if let Some(mistake) = mistake {
         check_mistaken(&mistake, (role == Role::Node).then_some(&config), out);
-        return Ok(());
+        return;
     }
     match role {
         Role::Node => check_node(&machine, named, &config, &file, out),
         Role::Client => check_client(&machine, named, &config, out),
         Role::Bare => check_bare(&machine, named, &config, &file, out),
     }
-    Ok(())
-}
-
-/// An error with its cause.
-fn said(error: &ConfigError) -> String {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-    format!("{error}{}", cause.unwrap_or_default())
 }
 
 /// A configuration that is refused: all else follows from it, and is looked at when it is right; of a
@@ -202,7 +191,7 @@ mod tests {
         let file = dir.path().join("c.toml");
         let text = format!("[node]\nrun_dir = \"{}\"\n[power]\npeu = 1\n", dir.path().display());
         std::fs::write(&file, text).unwrap();
-        let mistake = said(&Config::load(Some(&file)).unwrap_err());
+        let mistake = format!("{:#}", anyhow::Error::from(Config::load(Some(&file)).unwrap_err()));
         let config = Config::places(Some(&file));
         let mut out = Vec::new();
         check_mistaken(&mistake, Some(&config), &mut out);

@@ -4,7 +4,7 @@ use ct_core::energy::Component;
 use ct_core::record::EndReason;
 
 use super::Run;
-use crate::render::amount::energy;
+use crate::amount::energy;
 
 /// GPUs unused for less of their time than this are not worth a word.
 const UNUSED_WORTH: f64 = 0.1;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::render::amount::{KWH_UJ, Scale};
+use crate::amount::{KWH_UJ, Scale};
 use crate::render::table::text;
 use crate::row::{Cell, Head, Quantity};
 

@@ -8,12 +8,12 @@ use std::io::{self, Write};
 use anyhow::Result;
 use unicode_width::UnicodeWidthStr;
 
+use crate::amount::{Scale, percent, time};
 use crate::job::beside::Beside;
 use crate::job::notes::notes;
 use crate::job::summary::warnings;
 use crate::job::{Run, run_id, shown_id};
 use crate::query::time::Zone;
-use crate::render::amount::{Scale, percent, time};
 use crate::render::terminal::Terminal;
 
 /// What [`facts::node_shares`] is.

@@ -2,10 +2,10 @@
 
 use ct_core::energy::Component;
 
+use crate::amount::Scale;
 use crate::job::Run;
 use crate::job::hours::hours;
 use crate::query::time::Zone;
-use crate::render::amount::Scale;
 use crate::render::bins::{binned, epoch_name};
 use crate::render::chart::{BarChart, COMPONENTS, MASS, Series};
 

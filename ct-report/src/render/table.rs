@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::render::amount::decimals_of_small;
+use crate::amount::decimals_of_small;
 use crate::render::fit::{Fitted, fit, whole};
 use crate::render::terminal::table_width;
 use crate::row::{Cell, Head};

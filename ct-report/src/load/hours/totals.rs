@@ -1,12 +1,10 @@
 //! Sums of rows by group, column by column: only the columns that are needed have any, and the sums
 //! of one column lie side by side.
 
-use std::ops::AddAssign;
-
 use super::lane::Lanes;
 use crate::aggregate::jobs::Jobs;
 use crate::aggregate::part::{ClusterHash, End, JobRef};
-use crate::aggregate::{ExactSum, Sums};
+use crate::aggregate::{ExactSum, Sums, add_known};
 
 /// A row that counts.
 #[derive(Clone, Copy, Debug)]
@@ -43,13 +41,13 @@ impl Totals {
         cluster: ClusterHash,
     ) {
         for (sums, lane) in self.energies.iter_mut().zip(&lanes.energies) {
-            add_column(sums, n_groups, rows, lane.values(), |uj| microjoules(*uj));
+            add_column(sums, n_groups, rows, lane.values(), |sum, uj| *sum += microjoules(*uj));
         }
         for (sums, lane) in self.amounts.iter_mut().zip(&lanes.amounts) {
-            add_column(sums, n_groups, rows, lane.values(), |amount| *amount);
+            add_column(sums, n_groups, rows, lane.values(), |sum, amount| *sum += *amount);
         }
         for (sums, lane) in self.known.iter_mut().zip(&lanes.known) {
-            add_known(sums, n_groups, rows, lane.values());
+            add_column(sums, n_groups, rows, lane.values(), |sum, known| add_known(sum, *known));
         }
         self.add_jobs(lanes, rows, n_groups, cluster);
     }
@@ -141,35 +139,19 @@ fn microjoules(uj: i64) -> u128 {
     u128::try_from(uj).unwrap_or_default()
 }
 
-fn add_column<T, U, S: AddAssign<U> + Clone + Default>(
+/// Adds the values of a column that is needed.
+fn add_column<T, S: Clone + Default>(
     sums: &mut Vec<S>,
     n_groups: usize,
     rows: &[Counted],
     values: &[T],
-    value: impl Fn(&T) -> U,
+    add: impl Fn(&mut S, &T),
 ) {
     if values.is_empty() {
         return;
     }
     sums.resize(n_groups, S::default());
     for Counted { row, group, .. } in rows {
-        sums[*group as usize] += value(&values[*row as usize]);
-    }
-}
-
-fn add_known(
-    sums: &mut Vec<Option<ExactSum>>,
-    n_groups: usize,
-    rows: &[Counted],
-    values: &[Option<f64>],
-) {
-    if values.is_empty() {
-        return;
-    }
-    sums.resize(n_groups, None);
-    for Counted { row, group, .. } in rows {
-        if let Some(value) = values[*row as usize] {
-            *sums[*group as usize].get_or_insert_default() += value;
-        }
+        add(&mut sums[*group as usize], &values[*row as usize]);
     }
 }

@@ -4,11 +4,11 @@ use anyhow::Result;
 use maud::{Markup, html};
 
 use super::{document, figure, figures, list, meter, table};
+use crate::amount::{energy, mass, percent, time};
 use crate::job::beside::Beside;
 use crate::job::share::NodeShare;
 use crate::job::{Run, notes, summary};
 use crate::query::time::Zone;
-use crate::render::amount::{energy, mass, percent, time};
 use crate::render::job::facts::{components, facts, node_shares, prediction, title};
 use crate::render::job::{NODE_SHARE, list as list_of_runs, log_files, runs_heading};
 use crate::render::job_charts::charts;

@@ -6,9 +6,9 @@ use maud::{Markup, html};
 
 use super::{document, figure, figures, list, meter};
 use crate::aggregate::{Report, Sums};
+use crate::amount::{Scale, energy, grouped, mass, percent};
 use crate::html::{Day, Site, top};
 use crate::reconcile::{Balance, Rows};
-use crate::render::amount::{Scale, energy, grouped, mass, percent};
 use crate::render::chart::{BarChart, COMPONENTS, Series};
 use ct_core::text::printable;
 

@@ -1,9 +1,9 @@
 //! Charts of bars.
 
 use super::Page;
+use crate::amount::Scale;
 use crate::job::Run;
 use crate::job::hours::hours;
-use crate::render::amount::Scale;
 use crate::render::bins::{Bar, binned, epoch_name};
 
 /// Rows of a chart; where there are more values, several share a row, which shows their mean.

@@ -4,10 +4,10 @@ use ct_core::carbon::sci::Sci;
 use ct_core::energy::Component;
 use ct_core::record::{BudgetUse, Epochs, PredictedBy, Prediction};
 
+use crate::amount::{KWH_UJ, Scale, energy, mass, percent, time};
 use crate::job::share::NodeShare;
 use crate::job::{Run, notes, shown_id, summary};
 use crate::query::time::Zone;
-use crate::render::amount::{KWH_UJ, Scale, energy, mass, percent, time};
 
 /// The first line.
 pub(crate) fn title(run: &Run) -> String {
