@@ -51,6 +51,9 @@ pub const JOB_ID_ENV: &str = "CARBONTRACKER_JOB_ID";
 pub enum Request {
     /// Is anybody there? Anybody may ask.
     Ping {},
+    /// End, for a ct-noded that takes your place. Root only, and heeded only by one that the plugin
+    /// started.
+    Yield {},
     /// A job starts on this node. Root only.
     JobStart(Box<JobFacts>),
     /// A batch step or srun step starts on this node. Root only.
@@ -280,6 +283,7 @@ mod tests {
     fn messages_come_back_as_they_went() {
         for request in [
             Request::Ping {},
+            Request::Yield {},
             Request::JobStart(Box::new(JobFacts { job_id: 42, uid: 1000, ..Default::default() })),
             Request::StepStart {
                 job: Box::default(),

@@ -37,6 +37,8 @@ pub struct Desk<'a> {
     pub outputs: &'a mut Outputs,
     /// Uid that may start and end jobs, beside root.
     pub owner: u32,
+    /// Whether another ct-noded may take our place.
+    pub gives_way: bool,
 }
 
 impl Desk<'_> {
@@ -66,6 +68,13 @@ impl Desk<'_> {
                 }
                 let version = env!("CARGO_PKG_VERSION").to_owned();
                 Ok(Reply::Pong { version, pid: std::process::id() })
+            }
+            Request::Yield {} => {
+                self.for_slurm(peer)?;
+                if !self.gives_way {
+                    return Err("it was not the plugin that started this ct-noded".to_owned());
+                }
+                Ok(Reply::Ok {})
             }
             Request::JobStart(facts) => {
                 self.for_slurm(peer)?;
@@ -382,7 +391,8 @@ mod tests {
     fn ask(station: &mut Station, uid: u32, request: Request) -> Reply {
         let mut logs = LogFiles::default();
         let mut outputs = Outputs::default();
-        let mut desk = Desk { station, logs: &mut logs, outputs: &mut outputs, owner: 0 };
+        let (logs, outputs) = (&mut logs, &mut outputs);
+        let mut desk = Desk { station, logs, outputs, owner: 0, gives_way: true };
         desk.answer(Peer { uid, pid: 1 }, request, Vec::new())
     }
 
@@ -404,6 +414,7 @@ mod tests {
             Request::StepStart { job: Box::new(facts), step: Default::default() },
             Request::StepEnd { job_id: 1, step: "batch".to_owned() },
             Request::JobEnd(JobEnd::default()),
+            Request::Yield {},
         ] {
             let reply = ask(&mut station, OWNER, request);
             assert!(matches!(&reply, Reply::Error { message } if message.contains("may not")));

@@ -17,6 +17,7 @@ mod running;
 mod slurmctld;
 mod startup;
 mod state;
+mod takeover;
 mod unseen;
 mod untold;
 mod which_run;

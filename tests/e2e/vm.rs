@@ -109,13 +109,15 @@ impl Guest {
 
     /// The counters and the cgroup went on: what the daemon did not see is booked by them.
     fn restarts_and_an_upgrade_lose_nothing(&self) -> Result<()> {
-        for done in ["noded", "slurmd", "stop", "start"] {
+        for done in ["noded", "slurmd", "stop", "start", "taken"] {
             assert_eq!(self.fact("unit", done)?, "0", "{done}");
         }
         assert_eq!(self.fact("unit", "without_slurmd")?, "active");
         self.assert_upgraded("unit", 2)?;
         assert_eq!(self.fact("unit", "active")?, "active");
-        assert_eq!(self.fact("unit", "cgroup")?, "0::/system.slice/ct-noded.service");
+        for when in ["taken_cgroup", "cgroup"] {
+            assert_eq!(self.fact("unit", when)?, "0::/system.slice/ct-noded.service", "{when}");
+        }
         self.assert_energy("unit")
     }
 

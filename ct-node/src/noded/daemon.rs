@@ -61,11 +61,14 @@ struct Daemon {
     /// Whether something was asked, answered or found since the last turn.
     is_eventful: bool,
     last_turn: Instant,
+    gives_way: bool,
+    /// Whether another is to take our place.
+    is_over: bool,
 }
 
 /// Serves until SIGTERM or SIGINT; `file` is the configuration's.
 pub(super) fn run(started: Started, file: Option<PathBuf>) -> anyhow::Result<()> {
-    let Started { mut station, mut server, run_dir, owner } = started;
+    let Started { mut station, mut server, run_dir, owner, gives_way } = started;
     let (signals, signal_end) = UnixStream::pair()?;
     for signal in [SIGTERM, SIGINT] {
         let end = signal_end.try_clone()?;
@@ -105,12 +108,18 @@ pub(super) fn run(started: Started, file: Option<PathBuf>) -> anyhow::Result<()>
         untold,
         is_eventful: true,
         last_turn: Instant::now(),
+        gives_way,
+        is_over: false,
     };
     // What an earlier life was told and did not read; what was told since may lie in the socket.
     if let Some(bound) = daemon.run_dir.bound_at() {
         daemon.hear_untold(Some(bound));
     }
     daemon.after_event();
+    // A unit's `Type=notify`: what is ordered after it finds somebody who listens.
+    if let Err(e) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        log::warn!("cannot tell systemd that it is ready: {e}");
+    }
     daemon.serve(&mut server, &signals, &wake)
 }
 
@@ -130,7 +139,7 @@ impl Daemon {
             others.extend(watch.as_ref().map(AsFd::as_fd));
             let ready = server
                 .turn(timeout, &others, &mut |peer, line, fds| self.answer(peer, line, fds))?;
-            if ready[0] {
+            if ready[0] || self.is_over {
                 self.end();
                 return Ok(());
             }
@@ -224,8 +233,14 @@ impl Daemon {
                     logs: &mut self.logs,
                     outputs: &mut self.outputs,
                     owner: self.owner,
+                    gives_way: self.gives_way,
                 };
+                let is_to_yield = matches!(request, Request::Yield {});
                 let reply = desk.answer(peer, request, fds);
+                if is_to_yield && reply == (Reply::Ok {}) {
+                    log::info!("gives way to another ct-noded");
+                    self.is_over = true;
+                }
                 if let Some(end) = end.filter(|_| reply == (Reply::Ok {})) {
                     self.untold.forget(&end);
                 }

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, CWD};
 
 use super::privileges::{self, ServiceUser};
 use super::run_dir::{LOCK_NAME, PID_NAME, RunDir, lock};
+use super::takeover;
 use crate::logging;
 use crate::server::Server;
 use crate::station::Station;
@@ -28,9 +29,11 @@ pub(super) struct Started {
     pub(super) run_dir: RunDir,
     /// Uid whose word counts as Slurm's, beside root's.
     pub(super) owner: u32,
+    /// Whether the plugin started it, so that it gives way to one of the unit's.
+    pub(super) gives_way: bool,
 }
 
-/// Starts; `None` where another ct-noded holds the lock.
+/// Starts; `None` where another ct-noded holds the lock, and does not give way.
 ///
 /// The directories are the service user's, so root makes no file in them by a path that could be a
 /// link: the log and the lock are opened with the user's effective ids. The socket is bound by root,
@@ -47,18 +50,19 @@ pub(super) fn start(
         if is_root { Some(privileges::service_user(&config.node.service_user)?) } else { None };
     make_dirs(&config, user.as_ref())?;
     umask(0o027);
-    let lock = privileges::as_user(user.as_ref(), || {
-        if is_daemon {
-            let log = config.node.state_dir.join("noded.log");
-            log_to(&log);
-        }
-        lock(&config.node.run_dir)
-    })?;
+    if is_daemon {
+        privileges::as_user(user.as_ref(), || {
+            log_to(&config.node.state_dir.join("noded.log"));
+            Ok(())
+        })?;
+    }
+    let socket = config.node.run_dir.join(SOCKET_NAME);
+    let lock = || privileges::as_user(user.as_ref(), || lock(&config.node.run_dir));
+    let lock = if is_daemon { lock()? } else { takeover::lock_in_turn(&socket, lock)? };
     let Some(lock) = lock else { return Ok(None) };
     privileges::refuse_new_privileges()?;
     privileges::raise_file_limit();
     privileges::leave_job_cgroup(&config.path.cgroupfs);
-    let socket = config.node.run_dir.join(SOCKET_NAME);
     // 0666: connectable by all; credentials decide.
     umask(0o111);
     // Before the meters: a driver takes its time, and a hook that connects meanwhile is kept waiting.
@@ -84,7 +88,7 @@ pub(super) fn start(
     // Started without root, its own user stands in for Slurm: a test, or a node of one user's.
     let owner = if is_root { 0 } else { geteuid().as_raw() };
     let station = Station::new(config, node, sampler);
-    Ok(Some(Started { station, server, run_dir, owner }))
+    Ok(Some(Started { station, server, run_dir, owner, gives_way: is_daemon }))
 }
 
 /// A log that cannot be written is no reason not to measure.

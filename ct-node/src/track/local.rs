@@ -211,6 +211,7 @@ impl Local {
                     logs: &mut *logs,
                     outputs: &mut *outputs,
                     owner,
+                    gives_way: false,
                 };
                 let reply = match parse_request(line) {
                     Ok(request) => desk.answer(peer, request, fds),

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -125,6 +127,83 @@ fn stopped_and_killed_is_replaced_and_books_the_gap() -> Result<()> {
     ensure!(warns(&record, "the gap is booked from the counters"), "{record:#}");
     has_its_energy(&site, 1, &record)?;
     one_record_each(&site)
+}
+
+/// At boot, and while its unit is restarted, a hook may find nobody and start a ct-noded that no unit
+/// knows of.
+#[test]
+fn one_that_the_plugin_started_gives_way_to_the_units() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let site = Site::builder()
+        .without_report()
+        .plugstack("update_interval=0.5")
+        .config("attribution.policy", "allocated")
+        .start()?;
+    let of_plugin = site.wait_for_noded(1)?;
+    let job = submit(&site, "on\n#SBATCH --exclusive", "touch begun; sleep 4; exit 3")?;
+    wait_for_file(&site, "begun")?;
+    std::thread::sleep(Duration::from_secs(1));
+    let mut of_unit = OfUnit::start(&site, of_plugin)?;
+    ensure!(of_unit.is_ready(), "it does not tell systemd that it listens");
+    let pid = site.wait_for_noded(1)?;
+    ensure!(pid == of_unit.child.id(), "{pid} in place of {}", of_unit.child.id());
+    // One of a unit's gives way to nobody.
+    let mut second = OfUnit::start(&site, pid)?;
+    ensure!(second.child.wait()?.success() && !second.is_ready());
+    ensure!(of_unit.child.try_wait()?.is_none(), "it gave way");
+    ended(&site, job, 3)?;
+    let record = record(&site, job)?;
+    ensure!(warns(&record, "the gap is booked from the counters"), "{record:#}");
+    has_its_energy(&site, 1, &record)?;
+    one_record_each(&site)
+}
+
+/// A ct-noded as the unit starts it, beside the node's.
+struct OfUnit {
+    child: Child,
+    notify: UnixDatagram,
+    _dir: tempfile::TempDir,
+}
+
+impl OfUnit {
+    /// With the environment of the node's own.
+    fn start(site: &Site, own: u32) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let socket = dir.path().join("notify");
+        let notify = UnixDatagram::bind(&socket)?;
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o666))?;
+        notify.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let environment = fs::read(format!("/proc/{own}/environ"))?;
+        let variables = environment.split(|byte| *byte == 0).filter_map(|variable| {
+            let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        let child = Command::new(site.bin("ct-noded"))
+            .args(["--foreground", "--node", &site.cluster.node(1), "--config"])
+            .arg(site.config())
+            .env_clear()
+            .envs(variables)
+            .env("NOTIFY_SOCKET", &socket)
+            .stdin(Stdio::null())
+            .spawn()?;
+        Ok(Self { child, notify, _dir: dir })
+    }
+
+    /// Whether it says so within five seconds.
+    fn is_ready(&self) -> bool {
+        let mut said = [0; 64];
+        matches!(self.notify.recv(&mut said), Ok(n) if said[..n].starts_with(b"READY=1"))
+    }
+}
+
+impl Drop for OfUnit {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 #[test]

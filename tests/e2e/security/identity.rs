@@ -28,6 +28,7 @@ fn only_root_starts_and_ends_jobs_and_steps_whatever_uid_the_message_names() {
                 Request::StepStart { job: job(2, named), step: step.clone() },
                 Request::StepEnd { job_id: 1, step: "batch".to_owned() },
                 Request::JobEnd(JobEnd { job: job(1, named), ..end.clone() }),
+                Request::Yield {},
             ] {
                 let reply = ask_as(uid, &noded.socket(), &request);
                 assert!(refusal(&reply).contains("may not start or end jobs"), "{request:?}");

@@ -74,6 +74,12 @@ systemctl stop slurmd; fact unit stop $?
 sleep 1
 fact unit without_slurmd "$(systemctl is-active ct-noded)"
 systemctl start slurmd; fact unit start $?
+# As at boot, where slurmd comes first: what the plugin starts then gives way to the unit's.
+systemctl stop ct-noded
+systemctl restart slurmd
+until [ "$(cat "/proc/$(daemon)/cgroup")" = 0::/system.slice/slurmd.service ]; do sleep 0.2; done 2>/dev/null
+systemctl start ct-noded; fact unit taken $?
+fact unit taken_cgroup "$(cat "/proc/$(daemon)/cgroup")"
 upgrade unit ./2
 fact unit active "$(systemctl is-active ct-noded)"
 fact unit cgroup "$(cat "/proc/$(daemon)/cgroup")"
