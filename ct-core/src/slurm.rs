@@ -8,4 +8,4 @@ mod step_socket;
 pub use cgroup_path::{CgroupPaths, job_cgroup};
 pub use hostlist::{expand_counts, expand_hostlist};
 pub use pattern::{PatternValues, expand};
-pub use step_socket::{jobs_with_steps, spool_dir};
+pub use step_socket::{Spool, bound_paths, step_of_socket};

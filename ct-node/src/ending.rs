@@ -62,8 +62,11 @@ impl Whose<'_> {
             return false;
         }
         let proc = Path::new("/proc").join(pid.to_string());
-        let name = fs::read_to_string(proc.join("comm")).unwrap_or_default();
-        if name.trim_end() == "slurmstepd" {
+        // slurmstepd has a job's uid only under a slurmd of that user's own, who is ours then; elsewhere a
+        // process of the user's may call itself so.
+        let may_be_stepd = self.uid == rustix::process::getuid().as_raw();
+        let name = || fs::read_to_string(proc.join("comm")).unwrap_or_default();
+        if may_be_stepd && name().trim_end() == "slurmstepd" {
             return false;
         }
         match self.cgroup {
@@ -231,6 +234,26 @@ mod tests {
         assert!(stranger.try_wait().unwrap().is_none());
         stranger.kill().unwrap();
         stranger.wait().unwrap();
+    }
+
+    #[test]
+    fn a_users_process_that_calls_itself_slurmstepd_is_ended_like_any() {
+        if !getuid().is_root() {
+            // Nobody else can start a process of another user's.
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        let program = dir.path().join("slurmstepd");
+        fs::copy("/bin/sleep", &program).unwrap();
+        let mut child = Command::new(&program);
+        let mut child =
+            std::os::unix::process::CommandExt::uid(&mut child, 4242).arg("60").spawn().unwrap();
+        let comm = fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();
+        assert_eq!(comm, "slurmstepd\n");
+        assert_eq!(signal_tree(4242, child.id(), Signal::KILL), 1);
+        assert!(!child.wait().unwrap().success());
     }
 
     #[test]

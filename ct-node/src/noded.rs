@@ -17,6 +17,7 @@ mod running;
 mod slurmctld;
 mod startup;
 mod state;
+mod stepds;
 mod takeover;
 mod unseen;
 mod untold;

@@ -65,29 +65,6 @@ pub fn read_tree_pids(roots: &BTreeSet<u32>, procfs: &Path) -> BTreeSet<u32> {
     pids
 }
 
-/// The slurmstepds of a job below `procfs`, with the names of their steps.
-pub fn read_stepds(job_id: u32, procfs: &Path) -> Vec<(u32, String)> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(procfs).into_iter().flatten().flatten() {
-        let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-        let Some(pid) = pid else { continue };
-        let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
-        if read("comm").trim_end() == "slurmstepd"
-            && let Some(step) = parse_title(&read("cmdline"), job_id)
-        {
-            found.push((pid, step));
-        }
-    }
-    found
-}
-
-/// `slurmstepd: [12.batch]`, as a slurmstepd calls itself.
-fn parse_title(cmdline: &str, job_id: u32) -> Option<String> {
-    let title = cmdline.trim_end_matches(['\0', ' ']);
-    let (job, step) = title.strip_prefix("slurmstepd: [")?.split_once(']')?.0.split_once('.')?;
-    (job.parse() == Ok(job_id)).then(|| step.split('+').next().unwrap_or_default().to_owned())
-}
-
 /// The fourth field; the second, a program's name, may hold anything, so it is skipped from behind.
 fn parse_parent(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
@@ -96,25 +73,6 @@ fn parse_parent(stat: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn slurmstepds_are_known_by_their_titles() {
-        let procfs = tempfile::tempdir().unwrap();
-        for (pid, comm, title) in [
-            ("10", "slurmstepd\n", "slurmstepd: [12.batch]\0\0"),
-            ("11", "slurmstepd\n", "slurmstepd: [12.0]\0"),
-            ("12", "slurmstepd\n", "slurmstepd: [13.0]\0"),
-            ("13", "sh\n", "slurmstepd: [12.1]\0"),
-            ("14", "slurmstepd\n", "/usr/sbin/slurmstepd infinity\0"),
-            ("self", "slurmstepd\n", "slurmstepd: [12.2]\0"),
-        ] {
-            write(&procfs.path().join(pid).join("comm"), comm);
-            write(&procfs.path().join(pid).join("cmdline"), title);
-        }
-        let mut found = read_stepds(12, procfs.path());
-        found.sort();
-        assert_eq!(found, [(10, "batch".to_owned()), (11, "0".to_owned())]);
-    }
 
     fn write(path: &Path, text: &str) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();

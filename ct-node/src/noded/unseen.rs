@@ -1,23 +1,21 @@
 //! Jobs that run here and that no hook has told of: they ran before ct-noded was first started.
 //!
-//! A slurmstepd's socket shows that its job runs. While there is such a job the node is not idle, so
+//! A slurmstepd that listens shows that its job runs. While there is such a job the node is not idle, so
 //! no idle power is learned. slurmctld is asked whose it is, on a thread, and then it is taken up as
 //! if it started now; one that slurmctld does not tell of stays the system's and nobody's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ct_core::protocol::{JobFacts, StepFacts};
-use ct_core::slurm::{expand_hostlist, jobs_with_steps, spool_dir};
-use ct_core::source::processes::read_stepds;
+use ct_core::protocol::JobFacts;
+use ct_core::slurm::{Spool, expand_hostlist};
 
 use super::slurmctld::answer_of;
+use super::stepds;
 use crate::station::Station;
 
 /// Time between two looks, where nobody holds the node and where somebody does.
@@ -35,13 +33,13 @@ const SEEN_OFTEN: u32 = 2;
 
 /// What the thread has found out.
 enum Told {
-    Spool(PathBuf),
+    Spool(Spool),
     Job(Box<JobFacts>),
 }
 
 /// Looks for such jobs, and asks about them.
 pub(super) struct Unseen {
-    spool: Option<PathBuf>,
+    spool: Option<Spool>,
     looked: Option<Instant>,
     /// At how many looks in a row each was there.
     seen: BTreeMap<u32, u32>,
@@ -80,13 +78,10 @@ impl Unseen {
 
     fn look(&mut self, station: &mut Station) {
         self.looked = Some(Instant::now());
-        let sockets = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-        let running = jobs_with_steps(&sockets, station.node(), self.spool.as_deref());
-        let unseen: BTreeSet<u32> =
-            running.into_iter().filter(|job_id| !station.has_seen(*job_id)).collect();
+        let is_new = |job_id| !station.has_seen(job_id);
+        let unseen = stepds::jobs(station.node(), self.spool.as_ref(), is_new);
         self.seen = unseen.iter().map(|id| (*id, self.seen.get(id).map_or(1, |n| n + 1))).collect();
         self.asked.retain(|job_id| unseen.contains(job_id));
-        // Whoever binds a socket writes lines there; what slurmctld does not confirm is not taken up.
         for (job_id, n_looks) in self.seen.iter().take(MOST_ASKED) {
             // Without the directory it may be a job of another cluster on this host.
             if *n_looks >= SEEN_OFTEN && self.spool.is_some() && self.asked.insert(*job_id) {
@@ -102,13 +97,13 @@ impl Unseen {
         let answers: Vec<Told> = self.answers.try_iter().collect();
         for told in answers {
             match told {
-                Told::Spool(dir) => {
-                    self.spool = Some(dir);
+                Told::Spool(spool) => {
+                    self.spool = Some(spool);
                     self.look(station);
                 }
                 Told::Job(facts) if self.seen.contains_key(&facts.job_id) => {
                     log::info!("job {}: ran before ct-noded saw it; taken up", facts.job_id);
-                    let steps = read_steps(facts.job_id, Path::new("/proc"));
+                    let steps = stepds::steps(facts.job_id, station.node(), self.spool.as_ref());
                     station.take_up(*facts, &steps);
                     self.look(station);
                 }
@@ -118,21 +113,12 @@ impl Unseen {
     }
 }
 
-/// The steps of a job whose slurmstepds run.
-fn read_steps(job_id: u32, procfs: &Path) -> Vec<StepFacts> {
-    let step = |(pid, name): (u32, String)| {
-        let cgroup = fs::read_to_string(procfs.join(format!("{pid}/cgroup"))).ok()?;
-        Some(StepFacts { name, stepd_pid: pid, cgroup })
-    };
-    read_stepds(job_id, procfs).into_iter().filter_map(step).collect()
-}
-
 fn ask_on(node: &str, inbox: &Receiver<u32>, outbox: &Sender<Told>, mut wake: &UnixStream) {
     let (mut has_spool, mut retry) = (false, FIRST_RETRY);
     loop {
-        if !has_spool && let Some(dir) = ask_for_spool(node) {
+        if !has_spool && let Some(spool) = ask_for_spool(node) {
             has_spool = true;
-            if outbox.send(Told::Spool(dir)).is_err() {
+            if outbox.send(Told::Spool(spool)).is_err() {
                 return;
             }
             let _ = wake.write(&[0]);
@@ -159,10 +145,10 @@ fn is_on(facts: &JobFacts, node: &str) -> bool {
     expand_hostlist(facts.nodelist.as_deref().unwrap_or_default()).iter().any(|n| n == node)
 }
 
-fn ask_for_spool(node: &str) -> Option<PathBuf> {
+fn ask_for_spool(node: &str) -> Option<Spool> {
     let told = answer_of("scontrol", &["show", "config"]).filter(|told| told.is_success)?;
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    spool_dir(&told.out, node, host.split('.').next().unwrap_or_default())
+    Spool::parse(&told.out, node, host.split('.').next().unwrap_or_default())
 }
 
 /// What is asked for, in this order; a job's name is its user's own text and comes last.

@@ -12,6 +12,7 @@ mod epochs;
 mod forms;
 mod gpus;
 mod harm;
+mod impostors;
 mod intensity;
 mod job_dir;
 mod local;

@@ -13,6 +13,7 @@ use ct_core::record::{NodeRecord, Record};
 use ct_core::units::Microjoules;
 use ct_tests::{Cluster, JobId, Proctrack, Site, User, cgroup_test_is_possible, e2e_is_possible};
 
+use crate::impostors::Impostors;
 use crate::job_dir::{JobDir, number};
 use crate::{BURN, assert_within, completed};
 
@@ -201,7 +202,7 @@ fn without_control_groups_all_sums_to_the_meters_as_well() -> Result<()> {
 }
 
 /// ct-noded is started on a busy node and knows nothing of the job there: it learns no idle power, and
-/// takes the job up.
+/// takes the job up. What another user forges beside it counts for nothing.
 fn a_job_that_ran_before_ct_noded_was_there(site: &Site) -> Result<()> {
     let cluster = &site.cluster;
     let script = format!("#!/bin/sh\n#SBATCH -c1\n{BURN}burn 25\n");
@@ -214,9 +215,17 @@ fn a_job_that_ran_before_ct_noded_was_there(site: &Site) -> Result<()> {
     let known = fs::read_to_string(site.state_dir(1).join("baseline.json"))?;
     let known: serde_json::Value = serde_json::from_str(&known)?;
     let n_samples = known["rapl:cpu-0"]["watts"].as_array().context("samples")?.len() as u64;
+    let impostors = Impostors::start(site, cluster.user(2), job)?;
     // The hook of another job starts it again.
     cluster.srun(cluster.user(2), &["true"])?.success();
+    let stepds = ct_tests::site::wait_for_long(crate::PATIENCE, "the job to be taken up", || {
+        stepds_of(site, job)
+    })?;
+    assert_eq!(stepds.len(), 1, "{stepds:?}");
+    let is_forged = impostors.pids().contains(&(stepds[0] as u32));
+    assert!(!is_forged, "a user's process is taken for a slurmstepd");
     completed(cluster, job);
+    drop(impostors);
     let record = site.wait_for_records(job, 1)?.remove(0);
     let warnings = record["warnings"].to_string();
     assert!(warnings.contains("it ran before ct-noded saw it"), "{warnings}");
@@ -229,9 +238,22 @@ fn a_job_that_ran_before_ct_noded_was_there(site: &Site) -> Result<()> {
         let nodes = Ledger::read(site).ok()?.nodes;
         nodes.into_iter().rfind(|line| line.jobs.iter().any(|charge| charge.0 == job_id))
     })?;
-    assert!(line.warnings.iter().any(|w| w.contains("no hook has told of")), "{line:?}");
+    let warning = line.warnings.iter().find(|w| w.contains("no hook has told of"));
+    // Of all the jobs that another user's sockets were named after it is the only one.
+    let expected = format!("jobs that no hook has told of ran here: {job_id}");
+    assert_eq!(warning, Some(&expected), "{line:?}");
     assert_eq!(line.baseline["rapl:cpu-0"].n_samples, n_samples, "nothing was learned beside it");
     reconciles_by_command(site)
+}
+
+/// The slurmstepds of a running job, once they are known.
+fn stepds_of(site: &Site, job: JobId) -> Option<Vec<u64>> {
+    let text = fs::read_to_string(site.state_dir(1).join("jobs/running.json")).ok()?;
+    let state: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let jobs = state["jobs"].as_array()?;
+    let job = jobs.iter().find(|of| of["facts"]["job_id"] == job.as_u32())?;
+    let pids = job["stepd_pids"].as_array()?.iter().filter_map(serde_json::Value::as_u64);
+    Some(pids.collect()).filter(|pids: &Vec<_>| !pids.is_empty())
 }
 
 /// Expects that `ct-report reconcile` comes to the same: meters, and a difference of nothing.
