@@ -37,6 +37,9 @@ impl Site {
     }
 
     fn take(&mut self, arg: &str) -> Result<(), String> {
+        if arg.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(format!("argument {arg:?} in plugstack.conf, expected UTF-8"));
+        }
         let Some((key, value)) = arg.split_once('=') else {
             return Err(format!("argument {arg:?} in plugstack.conf, expected KEY=VALUE"));
         };

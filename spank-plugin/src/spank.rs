@@ -153,7 +153,8 @@ pub(crate) fn context() -> Context {
     }
 }
 
-/// Copies a C string; bytes that are not UTF-8 become U+FFFD, which no option allows.
+/// Copies a C string; bytes that are not UTF-8 become U+FFFD, which neither an option nor an
+/// argument allows.
 ///
 /// # Safety
 ///

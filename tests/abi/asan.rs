@@ -6,10 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ct_core::protocol::Request;
+
 use crate::daemon::FakeDaemon;
 use crate::host::{ALLOCATOR, Host, JOB_SCRIPT, LOCAL, REMOTE, SLURMD, TestDir};
-use crate::step::batch_words;
-use crate::trouble::{HOSTILE, hostile_words};
+use crate::step::task_words;
+use crate::trouble::{NO_ARGUMENTS, borrowed, hostile_words, null_handle, words_without_arguments};
 
 /// The plugin, built so that it tells of every access.
 fn watched_plugin() -> PathBuf {
@@ -43,19 +45,24 @@ fn address_sanitizer_finds_nothing() {
     let plugin = watched_plugin();
     assert!(is_watching(&plugin), "{} was not built for it", plugin.display());
     let dir = TestDir::new();
-    let daemon = FakeDaemon::start(dir.path(), true);
-    let run = Host::under_asan(REMOTE, &plugin).run(&batch_words(&dir));
+    let daemon = FakeDaemon::wanting_all(dir.path());
+    let run = Host::under_asan(REMOTE, &plugin).run(&task_words(&dir));
     run.assert_hooks_succeed(60_000);
-    assert!(!daemon.requests().is_empty(), "{run}");
+    assert!(daemon.requests().iter().any(|r| matches!(r, Request::Output { .. })), "{run}");
     for context in [LOCAL, ALLOCATOR] {
         let options = ["option=epochs:0", "option-null", "option=a\\", "option=help", "option=,:,"];
         let words = [dir.config_arg(), "hook=init".to_owned()];
         let words: Vec<&str> = words.iter().map(String::as_str).chain(options).collect();
         Host::under_asan(context, &plugin).run(&words);
     }
-    for args in HOSTILE {
-        for context in [REMOTE, JOB_SCRIPT, LOCAL, "context=0", "context=99"] {
-            Host::under_asan(context, &plugin).run(&hostile_words(args));
+    for context in [REMOTE, JOB_SCRIPT, SLURMD, LOCAL, "context=0", "context=99"] {
+        let dir = TestDir::new();
+        let _daemon = FakeDaemon::wanting_all(dir.path());
+        let host = Host::under_asan(context, &plugin);
+        host.run_bytes(&borrowed(&hostile_words(&dir))).assert_hooks_succeed(60_000);
+        null_handle(Host::under_asan(context, &plugin), &dir).assert_hooks_succeed(60_000);
+        for args in NO_ARGUMENTS.into_iter().filter(|_| context != SLURMD) {
+            Host::under_asan(context, &plugin).run(&words_without_arguments(args));
         }
     }
     let nobody = TestDir::new();

@@ -1,7 +1,7 @@
 //! A stand-in for ct-noded: notes what it is asked, answers as it was told to.
 
 use std::fs::File;
-use std::io::{IoSliceMut, Write};
+use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -21,17 +21,26 @@ pub(crate) struct FakeDaemon {
 #[derive(Default)]
 struct Answers {
     is_tracking: bool,
+    wants_all: bool,
     n_logs: u32,
 }
 
 impl FakeDaemon {
     /// Answers; with `is_tracking` it wants logs, and loses them once.
     pub(crate) fn start(dir: &Path, is_tracking: bool) -> Self {
+        Self::answering(dir, Answers { is_tracking, ..Answers::default() })
+    }
+
+    /// Wants logs, the first task's output, and a watcher beside it.
+    pub(crate) fn wanting_all(dir: &Path) -> Self {
+        Self::answering(dir, Answers { is_tracking: true, wants_all: true, n_logs: 0 })
+    }
+
+    fn answering(dir: &Path, mut answers: Answers) -> Self {
         let listener = UnixListener::bind(dir.join(SOCKET_NAME)).unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let notes = Arc::clone(&requests);
         thread::spawn(move || {
-            let mut answers = Answers { is_tracking, ..Answers::default() };
             for stream in listener.incoming() {
                 serve(&stream.unwrap(), &mut answers, &notes);
             }
@@ -60,6 +69,7 @@ pub(crate) fn name(request: &Request) -> &'static str {
         Request::StepEnd { .. } => "step_end",
         Request::JobEnd(_) => "job_end",
         Request::Status { .. } => "status",
+        Request::Output { .. } => "output",
         _ => "other",
     }
 }
@@ -112,9 +122,18 @@ impl Answers {
                 Reply::Started {
                     tracked: self.is_tracking,
                     open_logs,
-                    wants_output: false,
-                    wants_watch: false,
+                    wants_output: self.wants_all,
+                    wants_watch: self.wants_all,
                 }
+            }
+            Request::Output { .. } => {
+                // One to read from, and one to print into.
+                let [output, print] = <[OwnedFd; 2]>::try_from(handles).unwrap();
+                writeln!(File::from(print), "printed").unwrap();
+                let mut text = String::new();
+                File::from(output).read_to_string(&mut text).unwrap();
+                assert!(text.ends_with("printed\n"), "{text}");
+                Reply::Ok {}
             }
             Request::Logs { .. } => {
                 assert_eq!(handles.len(), 2);

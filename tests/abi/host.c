@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,6 +37,8 @@ static int n_args, n_env, context, array_id;
 static uint32_t job_id = 42, step_id, uid, gid, n_tasks = 1;
 static struct spank_option option;
 static int handle; /* Its address is the handle; the plugin never looks inside. */
+static void *given = &handle;
+static int is_task;
 
 #ifndef BARE
 static void print(const char *kind, const char *format, va_list args)
@@ -63,7 +66,7 @@ int spank_option_register(void *spank, struct spank_option *o)
 
 int spank_option_getopt(void *spank, struct spank_option *o, char **text)
 {
-    (void)spank;
+    if (spank != &handle) return 3001;
     if (!option_text || strcmp(o->name, "carbontracker")) return 3000;
     *text = strcmp(option_text, "NULL") ? option_text : NULL;
     return 0;
@@ -88,6 +91,7 @@ int spank_get_item(void *spank, int item, ...)
     case 5: *(uint32_t *)to = 0; return 0;
     case 6: *(uint32_t *)to = n_tasks; return 0;
     case 8: *(uint16_t *)to = 2; return 0;
+    case 11: *(uint32_t *)to = 0; return is_task ? 0 : 3001;
     case 25: *(char **)to = "0-1"; return 0;
     case 26: *(uint64_t *)to = 500; return 0;
     case 29: *(uint32_t *)to = 0; return 0;
@@ -99,7 +103,7 @@ int spank_get_item(void *spank, int item, ...)
 
 int spank_getenv(void *spank, const char *name, char *buffer, int len)
 {
-    (void)spank;
+    if (spank != &handle) return 3001;
     size_t n = strlen(name);
     for (int i = 0; i < n_env; i++)
         if (!strncmp(job_env[i], name, n) && job_env[i][n] == '=') {
@@ -112,8 +116,8 @@ int spank_getenv(void *spank, const char *name, char *buffer, int len)
 
 int spank_setenv(void *spank, const char *name, const char *value, int overwrite)
 {
-    (void)spank;
     (void)overwrite;
+    if (spank != &handle) return 3001;
     fprintf(results, "setenv %s=%s\n", name, value);
     return 0;
 }
@@ -171,8 +175,30 @@ static void call(void *plugin, const char *name)
         return;
     }
     double start = now_ms();
-    int rc = hook(&handle, n_args, n_args && plugin_args[0] == (char *)-1 ? NULL : plugin_args);
+    int rc = hook(given, n_args, n_args && plugin_args[0] == (char *)-1 ? NULL : plugin_args);
     fprintf(results, "hook %s rc=%d ms=%.0f\n", name, rc, now_ms() - start);
+}
+
+/* As slurmstepd does: in a fork, which is to become the task. */
+static void call_in_task(void *plugin, const char *name)
+{
+    int status;
+    fflush(results);
+    pid_t child = fork();
+    if (!child) {
+        is_task = 1;
+        call(plugin, name);
+        fflush(results);
+        _exit(0);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child || status) exit(4);
+}
+
+/* Standard output becomes a file, as a batch job's is. */
+static void print_into(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (fd < 0 || dup2(fd, 1) != 1 || close(fd)) exit(3);
 }
 
 static void give_option(const char *text)
@@ -212,7 +238,10 @@ int main(int argc, char **argv)
         else if (IS("ignore-signals")) for (int s = 1; s < 32; s++) signal(s, SIG_IGN);
         else if (IS("unlink")) { if (unlink(value)) return 3; }
         else if (IS("listen")) listen_as(value);
+        else if (IS("stdout")) print_into(value);
+        else if (IS("null-handle")) given = NULL;
         else if (IS("hook")) call(plugin, value);
+        else if (IS("in-task")) call_in_task(plugin, value);
         else if (IS("count"))
             fprintf(results, "count threads=%d fds=%d\n", count("/proc/self/task"),
                     count("/proc/self/fd"));

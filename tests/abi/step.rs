@@ -9,7 +9,7 @@ use ct_core::protocol::Request;
 
 use crate::LIMIT_MS;
 use crate::daemon::{self, FakeDaemon};
-use crate::host::{EXTERN, Host, REMOTE, TestDir, user_id};
+use crate::host::{EXTERN, Host, REMOTE, TestDir, user_id, wait_for_file};
 
 #[test]
 fn a_batch_job_is_told_with_everything_a_step_knows() {
@@ -69,6 +69,51 @@ pub(crate) fn batch_words(dir: &TestDir) -> Vec<String> {
         .map(str::to_owned),
     );
     words
+}
+
+/// A batch step whose first task's output is wanted, and a watcher beside it, which is a script that
+/// leaves its arguments in the file `seen`.
+pub(crate) fn task_words(dir: &TestDir) -> Vec<String> {
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let (track, seen) = (at("ct-track"), at("seen"));
+    fs::write(&track, format!("#!/bin/sh\necho \"$*\" >{seen}.new\nmv {seen}.new {seen}\n"))
+        .unwrap();
+    fs::set_permissions(&track, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut words = batch_words(dir);
+    let task = words.iter().position(|w| w == "hook=task_exit").unwrap();
+    words.insert(task, "in-task=task_init".to_owned());
+    let first = [format!("arg=noded={}", at("ct-noded")), format!("stdout={}", at("out"))];
+    words.splice(0..0, first);
+    words
+}
+
+#[test]
+fn the_first_tasks_output_is_passed_on_and_again_at_its_end_and_a_watcher_is_started() {
+    let dir = TestDir::new();
+    let daemon = FakeDaemon::wanting_all(dir.path());
+    let run = Host::new(REMOTE).run(&task_words(&dir));
+    run.assert_hooks_succeed(LIMIT_MS);
+    run.assert_nothing_left();
+    let requests = daemon.requests();
+    let names: Vec<_> = requests.iter().map(daemon::name).collect();
+    let expected = ["step_start", "logs", "output", "status", "output", "step_end", "logs"];
+    assert_eq!(names, expected, "{run}");
+    assert_eq!(fs::read_to_string(dir.path().join("out")).unwrap(), "printed\nprinted\n");
+    let seen = wait_for_file(&dir.path().join("seen"));
+    let pid = seen.trim().strip_prefix("watch ").unwrap();
+    assert!(pid.parse::<u32>().unwrap() > 1, "{seen}");
+}
+
+#[test]
+fn an_output_that_is_no_file_is_not_passed_on_and_the_user_is_told() {
+    let dir = TestDir::new();
+    let daemon = FakeDaemon::wanting_all(dir.path());
+    let mut words = task_words(&dir);
+    words.retain(|word| !word.starts_with("stdout="));
+    let run = Host::new(REMOTE).run(&words);
+    run.assert_hooks_succeed(LIMIT_MS);
+    assert!(run.all("say").iter().any(|l| l.contains("this output is a pipe")), "{run}");
+    assert!(!daemon.requests().iter().any(|r| matches!(r, Request::Output { .. })), "{run}");
 }
 
 #[test]

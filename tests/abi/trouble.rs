@@ -2,10 +2,12 @@
 
 use std::process::Command;
 
+use ct_core::protocol::Request;
+
 use crate::LIMIT_MS;
 use crate::daemon::FakeDaemon;
-use crate::host::{Host, JOB_SCRIPT, LOCAL, REMOTE, SLURMD, TestDir, user_id};
-use crate::step::batch_words;
+use crate::host::{Host, JOB_SCRIPT, LOCAL, REMOTE, Run, SLURMD, TestDir, user_id};
+use crate::step::task_words;
 
 #[test]
 fn without_a_daemon_every_hook_succeeds_in_time_and_leaves_nothing_behind() {
@@ -150,36 +152,55 @@ fn a_strangers_socket_is_named_and_nothing_is_sent_to_it() {
     assert_eq!(run.all("setenv").len(), 0, "{run}");
 }
 
+/// Contexts as Slurm has them, and as it has not.
+const CONTEXTS: [&str; 6] = [LOCAL, REMOTE, SLURMD, JOB_SCRIPT, "context=0", "context=99"];
+
 #[test]
-fn hostile_arguments_and_nulls_harm_nobody() {
-    for context in [LOCAL, REMOTE, SLURMD, JOB_SCRIPT, "context=0", "context=99"] {
-        for args in [
-            &["args-null"][..],
-            &["args-negative"],
-            &["arg-null", "arg=noded=/nonexistent"],
-            &["arg=noded=/nonexistent", "arg=", "arg==", "arg=config=", "arg=%n%s%n"],
-            &["arg=noded=/nonexistent", "arg=default=maybe", "arg=epochs=0", "arg=\u{1b}[31m=x"],
-        ] {
-            // A machine that has a ct-noded keeps it out of this.
-            let is_contained = args.contains(&"arg=noded=/nonexistent");
-            if context == SLURMD && !is_contained {
-                continue;
+fn hostile_arguments_are_read_in_every_context_and_harm_nobody() {
+    for context in CONTEXTS {
+        let dir = TestDir::new();
+        let daemon = FakeDaemon::wanting_all(dir.path());
+        let run = Host::new(context).run_bytes(&borrowed(&hostile_words(&dir)));
+        run.assert_hooks_succeed(LIMIT_MS);
+        run.assert_nothing_left();
+        assert!(!run.to_string().contains('\u{1b}'), "{run}");
+        if context == REMOTE || context == SLURMD {
+            let said = run.all("error").join("\n") + &run.all("info").join("\n");
+            for part in [
+                "expected KEY=VALUE",
+                "expected UTF-8",
+                "\"maybe\"",
+                "config is \"relative\"",
+                "log_dir",
+            ] {
+                assert!(said.contains(part), "{part} in {run}");
             }
-            let mut words = args.to_vec();
-            if !is_contained {
-                words.insert(0, "job=0");
-            }
-            words.extend(["count", "hook=init", "option-null", "hook=init_post_opt"]);
-            words.extend(["hook=user_init", "hook=task_exit", "hook=exit", "hook=job_prolog"]);
-            words.extend(["hook=job_epilog", "count"]);
-            // Only where init registered it is there an option to give.
-            if ![LOCAL, REMOTE].contains(&context) {
-                words.retain(|w| *w != "option-null");
-            }
-            let run = Host::new(context).run(&words);
-            run.assert_hooks_succeed(LIMIT_MS);
-            run.assert_nothing_left();
         }
+        // What stands behind them is read, too.
+        let is_told = |request: &Request| match request {
+            Request::JobStart(job) | Request::StepStart { job, .. } => {
+                assert_eq!(job.site_option.as_deref(), Some("update_interval:5"), "{run}");
+                true
+            }
+            _ => false,
+        };
+        assert!(daemon.requests().iter().any(is_told), "{run}");
+    }
+}
+
+#[test]
+fn no_arguments_no_handle_and_a_negative_number_of_them_harm_nobody() {
+    for context in CONTEXTS.into_iter().filter(|context| *context != SLURMD) {
+        for args in NO_ARGUMENTS {
+            let run = Host::new(context).run(&words_without_arguments(args));
+            run.assert_hooks_succeed(LIMIT_MS);
+        }
+    }
+    for context in CONTEXTS {
+        let dir = TestDir::new();
+        let run = null_handle(Host::new(context), &dir);
+        run.assert_hooks_succeed(LIMIT_MS);
+        run.assert_nothing_left();
     }
 }
 
@@ -195,39 +216,98 @@ fn wrong_plugstack_arguments_are_said_to_administrators_and_not_to_users() {
     assert_eq!(run.all("error").len() + run.all("say").len(), 0, "{run}");
 }
 
-/// Arguments that no Slurm gives.
-pub(crate) const HOSTILE: [&[&str]; 4] = [
-    &["args-null"],
-    &["args-negative"],
-    &["arg-null", "arg=noded=/nonexistent"],
-    &["arg=noded=/nonexistent", "arg=", "arg==", "arg=config=", "arg=%n%s%n", "arg=\u{1b}[31m=x"],
+/// Every hook, in the order of no context.
+const HOOKS: [&str; 8] = [
+    "hook=init",
+    "hook=init_post_opt",
+    "hook=user_init",
+    "in-task=task_init",
+    "hook=task_exit",
+    "hook=exit",
+    "hook=job_prolog",
+    "hook=job_epilog",
 ];
 
-/// Every hook with them, in a context where none starts a daemon.
-pub(crate) fn hostile_words(args: &[&'static str]) -> Vec<&'static str> {
-    let hooks = ["hook=init", "hook=init_post_opt", "hook=user_init", "hook=task_exit"];
-    let ends = ["hook=exit", "hook=job_prolog", "hook=job_epilog"];
-    [&["job=0"], args, &hooks, &ends].concat()
+/// Every hook with arguments that no Slurm gives; the directory's ct-noded is the only one they reach.
+pub(crate) fn hostile_words(dir: &TestDir) -> Vec<Vec<u8>> {
+    let chdir = format!("chdir={}", dir.text());
+    let long = format!("arg=log_dir={}", "x".repeat(100_000));
+    let own = [&*dir.config_arg(), "arg=noded=/nonexistent", &chdir].map(|w| w.as_bytes().to_vec());
+    let hostile = [
+        "arg-null",
+        "arg=",
+        "arg==",
+        "arg=config=",
+        "arg=config=relative",
+        "arg=noded=",
+        "arg=default=maybe",
+        "arg=%n%s%n",
+        "arg=epochs=0",
+        "arg=update_interval=1e999",
+        "arg=\u{1b}[31m=x",
+        "arg=log_dir=a\nb",
+        &long,
+        "arg-null",
+    ];
+    let behind = ["arg=update_interval=5", "count"];
+    let words = hostile.into_iter().chain(behind).chain(HOOKS).chain(["count"]);
+    let mut words: Vec<Vec<u8>> =
+        own.into_iter().chain(words.map(|w| w.as_bytes().to_vec())).collect();
+    words.insert(5, b"arg=log_file_prefix=\xff\xfe".to_vec());
+    words
+}
+
+pub(crate) fn borrowed(words: &[Vec<u8>]) -> Vec<&[u8]> {
+    words.iter().map(Vec::as_slice).collect()
+}
+
+/// Arrays of arguments that are none.
+pub(crate) const NO_ARGUMENTS: [&str; 2] = ["args-null", "args-negative"];
+
+/// Every hook with one of them. It cannot name a configuration: with no job none asks a ct-noded.
+pub(crate) fn words_without_arguments(args: &'static str) -> Vec<&'static str> {
+    ["job=0", args].into_iter().chain(HOOKS).collect()
+}
+
+/// Every hook without a handle, where the job's number is in the environment alone.
+pub(crate) fn null_handle(mut host: Host, dir: &TestDir) -> Run {
+    for name in ["SLURM_JOB_ID", "SLURM_JOB_UID", "SLURM_JOB_GID"] {
+        host.env(name, "42");
+    }
+    let config = dir.config_arg();
+    let words = [&*config, "arg=noded=/nonexistent", "null-handle", "count"];
+    let words: Vec<&str> = words.into_iter().chain(HOOKS).chain(["count"]).collect();
+    host.run(&words)
 }
 
 #[test]
 fn valgrind_finds_nothing() {
-    if Command::new("valgrind").arg("--version").output().is_err() {
-        eprintln!("skipped: valgrind is not installed");
+    if !ct_tests::has_program("valgrind", true) {
         return;
     }
     let dir = TestDir::new();
-    let daemon = FakeDaemon::start(dir.path(), true);
-    let run = Host::under_valgrind(REMOTE).run(&batch_words(&dir));
+    let daemon = FakeDaemon::wanting_all(dir.path());
+    let run = Host::under_valgrind(REMOTE).run(&task_words(&dir));
     // How long a hook takes there says nothing.
     run.assert_hooks_succeed(60_000);
-    assert!(!daemon.requests().is_empty(), "{run}");
+    assert!(daemon.requests().iter().any(|r| matches!(r, Request::Output { .. })), "{run}");
     let words = [&dir.config_arg(), "hook=init", "option=epochs:0", "option-null", "option=a\\"];
     Host::under_valgrind(LOCAL).run(&words);
     let nobody = TestDir::new();
     let words = [&nobody.config_arg(), "arg=noded=/nonexistent", "hook=init", "hook=job_prolog"];
     Host::under_valgrind(SLURMD).run(&words);
-    for args in HOSTILE {
-        Host::under_valgrind(JOB_SCRIPT).run(&hostile_words(args));
+    for context in [REMOTE, JOB_SCRIPT, SLURMD] {
+        let dir = TestDir::new();
+        let daemon = FakeDaemon::wanting_all(dir.path());
+        let host = Host::under_valgrind(context);
+        let run = host.run_bytes(&borrowed(&hostile_words(&dir)));
+        run.assert_hooks_succeed(60_000);
+        assert!(!daemon.requests().is_empty(), "{run}");
+    }
+    for args in NO_ARGUMENTS {
+        Host::under_valgrind(JOB_SCRIPT).run(&words_without_arguments(args));
+    }
+    for context in [REMOTE, JOB_SCRIPT] {
+        null_handle(Host::under_valgrind(context), &nobody).assert_hooks_succeed(60_000);
     }
 }
