@@ -415,6 +415,7 @@ mod tests {
             Request::StepEnd { job_id: 1, step: "batch".to_owned() },
             Request::JobEnd(JobEnd::default()),
             Request::Yield {},
+            Request::Node {},
         ] {
             let reply = ask(&mut station, OWNER, request);
             assert!(matches!(&reply, Reply::Error { message } if message.contains("may not")));
@@ -432,6 +433,7 @@ mod tests {
             |job_id| Request::Stop { job_id },
             |job_id| Request::Logs { job_id },
             |job_id| Request::LogFiles { job_id },
+            |job_id| Request::Watch { job_id },
         ] {
             let text = |reply: Reply| format!("{reply:?}").replace('2', "1");
             let stranger = text(ask(&mut station, OWNER + 1, request(1)));

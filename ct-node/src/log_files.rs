@@ -187,6 +187,44 @@ mod tests {
         assert_eq!(std::fs::read_to_string(dir.path().join("3")).unwrap(), "{}\n");
     }
 
+    fn job_with(bytes: usize) -> Job {
+        let facts = ct_core::protocol::JobFacts { job_id: 1, ..Default::default() };
+        let settings = ct_core::option::Settings::default();
+        let mut job = Job::new(facts, true, settings, ct_core::sampler::now());
+        job.log.standard = "x".repeat(bytes);
+        job
+    }
+
+    #[test]
+    fn text_without_files_waits_up_to_a_bound_and_is_then_dropped_and_said() {
+        let mut logs = LogFiles::default();
+        let mut job = job_with(MAX_PENDING);
+        logs.flush(&mut job);
+        assert_eq!((job.log.len(), job.warnings.len()), (MAX_PENDING, 0));
+        job.log.standard.push('x');
+        logs.flush(&mut job);
+        assert!(job.log.is_empty());
+        assert!(job.warnings.contains("log text was dropped: no open log files"));
+    }
+
+    #[test]
+    fn text_for_a_file_system_that_hangs_waits_up_to_a_bound_and_is_then_dropped_and_said() {
+        // Its thread is in a write that does not come back: it takes nothing more.
+        let (messages, receiver) = sync_channel(QUEUE);
+        let thread = thread::spawn(|| {});
+        let mut logs = LogFiles { writers: HashMap::from([(1, Writer { messages, thread })]) };
+        for _ in 0..QUEUE {
+            let mut job = job_with(1);
+            logs.flush(&mut job);
+            assert!(job.log.is_empty() && job.warnings.is_empty());
+        }
+        let mut job = job_with(1);
+        logs.flush(&mut job);
+        assert!(job.log.is_empty());
+        assert!(job.warnings.contains("log text was dropped: the file system is too slow"));
+        assert_eq!(receiver.try_iter().count(), QUEUE);
+    }
+
     #[test]
     fn handles_that_are_not_the_users_logs_are_refused() {
         let dir = tempfile::tempdir().unwrap();

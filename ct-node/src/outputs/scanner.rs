@@ -142,6 +142,15 @@ mod tests {
     }
 
     #[test]
+    fn an_expression_that_takes_more_than_its_part_is_refused_though_the_engine_would_take_it() {
+        // 891 and 9,801 states; each takes some tens of bytes.
+        assert!(compile("(a{99}){9}").is_ok());
+        assert!(Regex::new("(a{99}){99}").is_ok());
+        let message = compile("(a{99}){99}").unwrap_err().to_string();
+        assert!(message.contains("size limit of 131072"), "{message}");
+    }
+
+    #[test]
     fn what_the_option_refuses_is_no_expression_here_either() {
         // Every text of up to five of these characters.
         let alphabet = ['a', '(', ')', '[', ']', '^', '-', '\\', '*', '|'];

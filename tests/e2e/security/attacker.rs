@@ -63,11 +63,19 @@ impl Connection {
     }
 
     pub(crate) fn reply(&mut self) -> Option<Reply> {
+        self.line().map(|line| parse_reply(line.as_bytes()).unwrap())
+    }
+
+    /// The line of a reply, as it came.
+    pub(crate) fn line(&mut self) -> Option<String> {
         let mut line = String::new();
-        match self.reader.read_line(&mut line) {
-            Ok(n) if n > 0 => Some(parse_reply(line.as_bytes()).unwrap()),
-            _ => None,
-        }
+        self.reader.read_line(&mut line).is_ok_and(|n| n > 0).then_some(line)
+    }
+
+    /// Sends a line, and gets the reply's as it came.
+    pub(crate) fn ask_line(&mut self, line: &str) -> String {
+        self.send(line.as_bytes()).unwrap();
+        self.line().unwrap_or_else(|| panic!("no reply to {line}"))
     }
 
     pub(crate) fn ask(&mut self, request: &Request) -> Reply {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ct_core::protocol::{Reply, Request, to_line};
 
 use crate::attacker::{Connection, as_user};
+use crate::handles::{borrowed, own_logs};
 use crate::noded::Noded;
 use crate::{OWNER, STRANGER, is_root};
 
@@ -104,9 +105,76 @@ fn connections_without_end_hold_up_nobody_else() {
     let flood = |noded: &Noded| {
         let connect = |_| std::os::unix::net::UnixStream::connect(noded.socket()).ok();
         let all: Vec<_> = (0..100).filter_map(connect).collect();
+        // Held, so that those of all four threads are more than one user may have.
+        thread::sleep(Duration::from_millis(100));
         all.len()
     };
-    while_flooded(&noded, flood, || others_are_served(&noded, patience));
+    let n = while_flooded(&noded, flood, || others_are_served(&noded, patience));
+    assert!(n > 4 * 64, "{n} connections");
+}
+
+#[test]
+fn a_user_has_64_places_and_where_all_512_are_used_hooks_are_taken_all_the_same() {
+    if !is_root() {
+        return;
+    }
+    let noded = Noded::start();
+    let socket = noded.socket();
+    let is_taken = |connection: &mut Connection| {
+        // One that is closed at once may be so before it has said anything.
+        let line = to_line(&Request::Ping {}).unwrap();
+        connection.send(line.as_bytes()).is_ok() && connection.reply().is_some()
+    };
+    let take = |uid: u32, n: usize| {
+        as_user(uid, || {
+            let mut all: Vec<_> = (0..n).map(|_| Connection::open(&socket)).collect();
+            all.retain_mut(is_taken);
+            all
+        })
+    };
+    let mut held = Vec::new();
+    for uid in 4301..4309 {
+        let taken = take(uid, 66);
+        assert_eq!(taken.len(), 64, "of uid {uid}");
+        held.push(taken);
+    }
+    // Eight users with 64 each: there is no place for a ninth, but for root's hooks.
+    assert!(take(STRANGER, 3).is_empty());
+    noded.start_job(1, OWNER, "on");
+    noded.end_job(1, OWNER);
+    held.pop();
+    let end = Instant::now() + Duration::from_secs(20);
+    while take(STRANGER, 1).is_empty() {
+        assert!(Instant::now() < end, "their places are given back");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn one_who_does_not_read_is_cut_off_at_256_kib_of_answers() {
+    if !is_root() {
+        return;
+    }
+    let noded = Noded::start();
+    noded.start_job(1, STRANGER, "on");
+    let status = to_line(&Request::Status { job_id: 1 }).unwrap();
+    as_user(STRANGER, || {
+        let length = Connection::open(&noded.socket()).ask_line(&status).len();
+        let mut deaf = Connection::open(&noded.socket());
+        // What the kernel holds beside ours is some 200 KiB.
+        let n = (1 << 20) / length;
+        deaf.send(status.repeat(n).as_bytes()).unwrap();
+        let end = Instant::now() + Duration::from_secs(30);
+        while deaf.send(b"\n").is_ok() {
+            assert!(Instant::now() < end, "it is not closed with {n} answers of {length} bytes");
+            thread::sleep(Duration::from_millis(50));
+        }
+        let mut read = 0;
+        while let Some(line) = deaf.line() {
+            read += line.len();
+        }
+        assert!((1..768 * 1024).contains(&read), "{read} bytes of {n} answers of {length}");
+    });
 }
 
 #[test]
@@ -149,13 +217,20 @@ fn many_jobs_many_epochs_and_hostile_patterns_of_one_user_leave_memory_bounded()
         return;
     }
     let noded = Noded::start();
-    // Each of these compiles to far more than an expression may.
+    // Each of these compiles to twice what an expression may take, and a tenth of what the engine itself
+    // allows.
+    let home = noded.home_of(STRANGER);
     for job_id in 100..120 {
-        noded.start_job(
-            job_id,
-            STRANGER,
-            r"epoch_by:pattern,epoch_pattern:(((a{99}){99}){99})(\\pL)",
-        );
+        let option = "epoch_by:pattern,epoch_pattern:((a{99}){99})";
+        noded.start_job(job_id, STRANGER, option).expect("logs are wanted");
+        as_user(STRANGER, || {
+            let logs = own_logs(&home);
+            let request = Request::Logs { job_id };
+            let reply = Connection::open(&noded.socket()).ask_with(&request, &borrowed(&logs));
+            let Reply::Text { text, .. } = reply else { panic!("{reply:?}") };
+            let is_refused = text.contains("epochs are not counted") && text.contains("size limit");
+            assert!(is_refused, "{text}");
+        });
     }
     noded.start_job(1, STRANGER, "epochs:1000000000");
     as_user(STRANGER, || {

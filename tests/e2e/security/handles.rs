@@ -21,11 +21,11 @@ fn append(path: &Path) -> OwnedFd {
 }
 
 /// Four files as the plugin opens them.
-fn own_logs(home: &Path) -> Vec<OwnedFd> {
+pub(crate) fn own_logs(home: &Path) -> Vec<OwnedFd> {
     (0..4).map(|n| append(&home.join(format!("log-{n}")))).collect()
 }
 
-fn borrowed(handles: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
+pub(crate) fn borrowed(handles: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
     handles.iter().map(AsFd::as_fd).collect()
 }
 

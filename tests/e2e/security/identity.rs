@@ -29,6 +29,8 @@ fn only_root_starts_and_ends_jobs_and_steps_whatever_uid_the_message_names() {
                 Request::StepEnd { job_id: 1, step: "batch".to_owned() },
                 Request::JobEnd(JobEnd { job: job(1, named), ..end.clone() }),
                 Request::Yield {},
+                // What the node has, and how its meters do.
+                Request::Node {},
             ] {
                 let reply = ask_as(uid, &noded.socket(), &request);
                 assert!(refusal(&reply).contains("may not start or end jobs"), "{request:?}");
@@ -48,7 +50,7 @@ fn a_strangers_job_and_one_that_is_not_there_are_answered_in_the_same_words() {
     }
     let noded = Noded::start();
     noded.start_job(1, OWNER, "epochs:3,stop_and_confirm:true");
-    let requests: [fn(u32) -> Request; 11] = [
+    let requests: [fn(u32) -> Request; 12] = [
         |job_id| Request::Status { job_id },
         |job_id| Request::EpochStart { job_id },
         |job_id| Request::EpochEnd { job_id },
@@ -60,6 +62,7 @@ fn a_strangers_job_and_one_that_is_not_there_are_answered_in_the_same_words() {
         |job_id| Request::Confirm { job_id, answer: YesNo::N },
         |job_id| Request::Confirm { job_id, answer: YesNo::Y },
         |job_id| Request::Confirmation { job_id },
+        |job_id| Request::Watch { job_id },
     ];
     for request in requests {
         let words = |job_id: u32| {

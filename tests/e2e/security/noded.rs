@@ -23,11 +23,13 @@ pub(crate) struct Setup {
     pub(crate) path: Option<PathBuf>,
     /// Hard limit of open files.
     pub(crate) n_files: u32,
+    /// What its package's counter has at the start.
+    pub(crate) initial_uj: u64,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { config: "", path: None, n_files: 4096 }
+        Self { config: "", path: None, n_files: 4096, initial_uj: 0 }
     }
 }
 
@@ -46,7 +48,7 @@ impl Noded {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let spec = Spec {
-            packages: vec![Package::new(Domain::constant(WATTS))],
+            packages: vec![Package::new(Domain::constant(WATTS).starting_at(setup.initial_uj))],
             update_ms: 2,
             ..Spec::default()
         };
