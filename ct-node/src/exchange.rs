@@ -11,7 +11,8 @@ use rustix::net::{
     self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt,
 };
 
-/// Asks whoever listens at `socket`, and waits for the line of the reply.
+/// Asks whoever listens at `socket`, and waits for the line of the reply; with no patience it is told, and
+/// nothing is waited for.
 ///
 /// # Errors
 ///
@@ -53,8 +54,14 @@ fn read_line(mut stream: &UnixStream, end: Instant) -> io::Result<Vec<u8>> {
 
 /// Connects within a time: where the socket's backlog is full, connect(2) waits as sending does.
 fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(patience))?;
+    let flags = match patience.is_zero() {
+        true => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        false => SocketFlags::CLOEXEC,
+    };
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    if !patience.is_zero() {
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(patience))?;
+    }
     net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket.into())
 }

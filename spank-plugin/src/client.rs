@@ -11,8 +11,12 @@ use crate::os::{self, Deadline};
 use crate::silence;
 use crate::site::Service;
 
-/// What a hook may wait for ct-noded altogether.
-const PATIENCE_MS: u64 = 450;
+/// What a hook of root's may wait for ct-noded altogether. With what a hook of the user's and a mark of
+/// `ct-track` may wait beside it, it is a second that a job loses at most where ct-noded is silent.
+const PATIENCE_MS: u64 = 400;
+/// The same of a hook that runs as the job's user: it comes moments after one that was answered, and
+/// cannot leave a note for those that come after it.
+const USERS_PATIENCE_MS: u64 = 150;
 
 /// Why a request was not answered.
 #[derive(Debug)]
@@ -43,7 +47,7 @@ impl fmt::Display for ClientError {
             }
             Self::Silent { socket } => {
                 let socket = socket.display();
-                write!(f, "ct-noded does not answer on {socket} within {PATIENCE_MS} ms")
+                write!(f, "ct-noded does not answer on {socket} within {} ms", patience_ms())
             }
             Self::NotAwaited { socket } => {
                 write!(f, "ct-noded does not answer on {} at present", socket.display())
@@ -77,7 +81,11 @@ pub(crate) fn patience(service: &Service) -> Deadline {
 
 /// The same where nobody listens, so that nobody can be silent either.
 pub(crate) fn in_full() -> Deadline {
-    Deadline::in_ms(PATIENCE_MS)
+    Deadline::in_ms(patience_ms())
+}
+
+fn patience_ms() -> u64 {
+    if os::effective_uid() == 0 { PATIENCE_MS } else { USERS_PATIENCE_MS }
 }
 
 impl Client {

@@ -4,10 +4,13 @@
 //! to say and waits for no answer: what was said is read when ct-noded runs again, and the first
 //! thing a ct-noded that runs does is to remove the file. A second file does the same for one that
 //! was started and did not come up.
+//!
+//! Both say since when, by the clock that nobody sets: the one on the wall may be set meanwhile.
 
 use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -20,14 +23,22 @@ use crate::site::Service;
 const SILENT_FOR: Duration = Duration::from_secs(600);
 /// Time between two starts of a ct-noded that does not come up.
 const START_PAUSE: Duration = Duration::from_secs(10);
-/// How long this process remembers what it may not write down, being the job's user.
+/// How long this process remembers what it may not write down.
 const REMEMBERED_FOR: Duration = Duration::from_secs(10);
+/// Most bytes that a note has.
+const MOST_BYTES: u64 = 24;
 
-static SINCE: OnceLock<Instant> = OnceLock::new();
+/// What hooks of root's and those of the user's in this process have waited for in vain: the user's
+/// patience is short, and says little.
+static SINCE: [OnceLock<Instant>; 2] = [OnceLock::new(), OnceLock::new()];
+
+fn own() -> &'static OnceLock<Instant> {
+    &SINCE[usize::from(os::effective_uid() != 0)]
+}
 
 /// Whether ct-noded was silent a moment ago, and nothing says that it runs again.
 pub(crate) fn is_known(service: &Service) -> bool {
-    SINCE.get().is_some_and(|since| since.elapsed() < REMEMBERED_FOR)
+    own().get().is_some_and(|since| since.elapsed() < REMEMBERED_FOR)
         || is_younger(&path(service, SILENCE_NAME), SILENT_FOR)
 }
 
@@ -38,7 +49,7 @@ pub(crate) fn is_starting(service: &Service) -> bool {
 
 /// Ct-noded did not answer.
 pub(crate) fn remember(service: &Service) {
-    SINCE.get_or_init(Instant::now);
+    own().get_or_init(Instant::now);
     note(&path(service, SILENCE_NAME));
 }
 
@@ -51,22 +62,42 @@ fn path(service: &Service, name: &str) -> PathBuf {
     service.socket.with_file_name(name)
 }
 
-fn is_younger(path: &PathBuf, age: Duration) -> bool {
-    let modified = fs::symlink_metadata(path).and_then(|m| m.modified());
-    // A clock that was set back makes it of the future: that counts as old.
-    modified.is_ok_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed < age))
+fn is_younger(path: &Path, limit: Duration) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    let age = match noted_at_ms(path) {
+        Some(noted) => age_by_boot(noted),
+        // Of an earlier version, or on a full file system: there is only the clock on the wall.
+        None => metadata.modified().ok().and_then(|at| at.elapsed().ok()),
+    };
+    // One of an earlier boot may be of the future: that counts as old.
+    age.is_some_and(|age| age < limit)
 }
 
-/// Makes the file anew, so that its time is now and it is no link of somebody else's.
-fn note(path: &PathBuf) {
+fn age_by_boot(noted_ms: u64) -> Option<Duration> {
+    os::since_boot_ms()?.checked_sub(noted_ms).map(Duration::from_millis)
+}
+
+/// What a note says; nothing where it is no note.
+fn noted_at_ms(path: &Path) -> Option<u64> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    let mut text = String::new();
+    file.take(MOST_BYTES).read_to_string(&mut text).ok()?;
+    text.trim_end().parse().ok()
+}
+
+/// Makes the file anew, so that it says now and is no link of somebody else's.
+fn note(path: &Path) {
     if os::effective_uid() != 0 {
         return;
     }
+    let now = os::since_boot_ms().map(|ms| ms.to_string()).unwrap_or_default();
     let _ = fs::remove_file(path);
-    let _ = OpenOptions::new()
+    let made = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o644)
         .custom_flags(libc::O_CLOEXEC)
         .open(path);
+    let _ = made.and_then(|mut file| file.write_all(now.as_bytes()));
 }

@@ -8,10 +8,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use ct_core::protocol::{ABSENCE_NAME, SILENCE_NAME, SOCKET_NAME, START_NAME};
+use ct_core::sampler::now;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{FlockOperation, flock};
 
@@ -84,9 +85,14 @@ impl RunDir {
         fs::symlink_metadata(self.dir.join(SOCKET_NAME)).and_then(|m| m.modified()).ok()
     }
 
-    /// Since when a hook's note says that we are silent.
+    /// Since when a hook's note says that we are silent: by the clock that nobody sets, or by its file's
+    /// date, where it is an earlier plugin's.
     pub(super) fn silent_since(&self) -> Option<SystemTime> {
-        fs::symlink_metadata(self.dir.join(SILENCE_NAME)).and_then(|m| m.modified()).ok()
+        let path = self.dir.join(SILENCE_NAME);
+        let modified = fs::symlink_metadata(&path).and_then(|m| m.modified()).ok()?;
+        let noted = fs::read_to_string(&path).ok().and_then(|text| text.trim_end().parse().ok());
+        let age = noted.and_then(|ms| now().since_boot.checked_sub(Duration::from_millis(ms)));
+        Some(age.and_then(|age| SystemTime::now().checked_sub(age)).unwrap_or(modified))
     }
 
     /// Removes what hooks noted, takes the lock anew where its file is gone, and listens anew where our
@@ -175,7 +181,6 @@ fn identity(path: &Path) -> io::Result<Identity> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixStream;
-    use std::time::Duration;
 
     use super::*;
 
@@ -215,6 +220,24 @@ mod tests {
         assert_ne!(theirs, run_dir.socket);
         fs::remove_dir_all(dir.path()).unwrap();
         assert!(run_dir.look(&mut server).is_err());
+    }
+
+    #[test]
+    fn a_note_says_since_when_whatever_the_clock_on_the_wall_was_set_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::watch(dir.path(), lock(dir.path()).unwrap().unwrap());
+        let ms = now().since_boot.as_millis() - 70_000;
+        let note = dir.path().join(SILENCE_NAME);
+        fs::write(&note, ms.to_string()).unwrap();
+        let day = Duration::from_secs(86_400);
+        File::options()
+            .write(true)
+            .open(&note)
+            .unwrap()
+            .set_modified(SystemTime::now() + day)
+            .unwrap();
+        let age = run_dir.silent_since().unwrap().elapsed().unwrap();
+        assert!((70..80).contains(&age.as_secs()), "{age:?}");
     }
 
     #[test]

@@ -11,11 +11,13 @@ use ct_core::protocol::{JOB_ID_ENV, Reply, Request, SOCKET_ENV, parse_reply};
 use super::silence::Silence;
 use crate::exchange::exchange;
 
-/// How long ct-noded may take. A mark whose answer comes later is taken all the same; a job is not to
-/// wait for it.
+/// How long ct-noded may take to answer a question.
 const PATIENCE: Duration = Duration::from_millis(900);
-/// How long it may take once it was silent, until it answers again: programs mark in loops.
-const BRIEF: Duration = Duration::from_millis(20);
+/// How long it may take to answer a mark. One whose answer comes later is taken all the same; with what
+/// hooks wait for, a job is to lose no more than a second.
+const PATIENCE_OF_A_MARK: Duration = Duration::from_millis(300);
+/// How long it may take once it was silent, where it is looked whether it answers again.
+const BRIEF: Duration = Duration::from_millis(15);
 
 /// The tracker of this job, as its environment names it.
 pub(super) struct Tracker {
@@ -33,9 +35,25 @@ impl Tracker {
 
     /// Asks, and waits for the reply.
     pub(super) fn ask(&self, request: &Request) -> anyhow::Result<Reply> {
+        let patience = if Silence::of(self).is_known() { BRIEF } else { PATIENCE };
+        self.ask_within(request, patience)
+    }
+
+    /// Marks something, and waits for the reply: once where ct-noded is silent, as programs mark in loops.
+    pub(super) fn mark(&self, request: &Request) -> anyhow::Result<Reply> {
+        let silence = Silence::of(self);
+        let patience = match silence.is_known() {
+            false => PATIENCE_OF_A_MARK,
+            true if silence.is_time_to_look() => BRIEF,
+            // It is told, and reads it when it runs again.
+            true => Duration::ZERO,
+        };
+        self.ask_within(request, patience)
+    }
+
+    fn ask_within(&self, request: &Request, patience: Duration) -> anyhow::Result<Reply> {
         let where_ = || format!("ct-noded at {} does not answer", self.socket.display());
         let silence = Silence::of(self);
-        let patience = if silence.is_known() { BRIEF } else { PATIENCE };
         let answer = exchange(&self.socket, request, patience);
         match &answer {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {

@@ -29,7 +29,7 @@ pub(super) fn stop() -> ExitCode {
 fn mark(request: impl Fn(u32) -> Request) -> ExitCode {
     match Tracker::around() {
         None => say("no tracker around (is the carbontracker plugin loaded?); nothing is marked"),
-        Some(tracker) => match tracker.ask(&request(tracker.job_id)) {
+        Some(tracker) => match tracker.mark(&request(tracker.job_id)) {
             Ok(reply) => return confirm::follow(&tracker, reply),
             Err(e) => say(&format!("nothing is marked: {e:#}")),
         },
