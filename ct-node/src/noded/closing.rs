@@ -95,7 +95,7 @@ impl Closing {
             if self.since.contains_key(&key) {
                 self.hear_of_ended(key, answer.fate, station, logs, state);
             } else {
-                self.hear_of_running(key, answer.fate, station);
+                self.hear_of_running(key, answer.fate, station, state);
             }
         }
         let is_late = |waiting: &Waiting| waiting.heard.elapsed() > PATIENCE;
@@ -350,6 +350,7 @@ impl Closing {
         (job_id, restart): (u32, u32),
         fate: Fate,
         station: &mut Station,
+        state: &mut StateDir,
     ) {
         let is_this_run = station.jobs().get(&job_id).is_some_and(|job| job.restart == restart);
         let gone_for = self.gone_since.get(&job_id).map_or(Duration::ZERO, Instant::elapsed);
@@ -364,6 +365,8 @@ impl Closing {
             if let Some(ended) = station.ended_mut().last_mut() {
                 ended.job.warnings.insert(not_told(end));
             }
+            // The next save forgets that it ran.
+            self.take_up(station, state);
         }
     }
 }
@@ -416,3 +419,6 @@ pub(super) fn is_gone(job: &Job, cgroupfs: &Path) -> bool {
     let has_cgroup = job.cgroup.as_ref().is_some_and(|c| cgroup::exists(c, cgroupfs));
     !has_cgroup && !job.stepd_pids.iter().any(|pid| is_alive(*pid))
 }
+
+#[cfg(test)]
+mod tests;
