@@ -33,6 +33,7 @@ pub mod packages;
 pub mod plant;
 mod process;
 mod require;
+pub mod shim;
 pub mod site;
 mod tree;
 
@@ -42,4 +43,5 @@ pub use require::{
     accounting_test_is_possible, cgroup_test_is_possible, e2e_is_possible, has_cgroup_v1,
     has_program, rpm_test_is_wanted,
 };
+pub use shim::Shim;
 pub use site::Site;

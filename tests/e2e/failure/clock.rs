@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
-use ct_tests::{Site, e2e_is_possible};
+use ct_tests::{Shim, Site, e2e_is_possible};
 use serde_json::Value;
 
 use crate::outcome::{ended, one_record_each, reconciles, record, submit, wait_for_file};
-use crate::shim::Shim;
 
 const DAY_S: i64 = 86_400;
 
@@ -24,15 +23,24 @@ fn set_by_a_day_in_mid_job_changes_neither_energy_nor_elapsed_time() -> Result<(
     let shim = Shim::new()?;
     let builder = Site::builder().plugstack("update_interval=0.5");
     let site = builder.noded_preload(&shim.library()).start()?;
+    let mut clock_was_off = 0;
     for (offset, name) in [(DAY_S, "forward"), (0, "back"), (-DAY_S, "further")] {
         let body = format!("touch {name}; sleep 4; echo hello; exit 3");
         let job = submit(&site, "on\n#SBATCH --exclusive", &body)?;
         wait_for_file(&site, name)?;
+        let begun = Utc::now() + TimeDelta::seconds(clock_was_off);
         std::thread::sleep(Duration::from_secs(1));
         shim.set_clock_off(offset)?;
         ensure!(ended(&site, job, 3)?.contains("hello\n"));
         let record = record(&site, job)?;
         is_right(&record)?;
+        begins_and_ends_right(&record, begun)?;
+        // That the clock was off is seen by ct-noded's own log.
+        let day = (Utc::now() + TimeDelta::seconds(offset)).format("%Y-%m-%dT").to_string();
+        let log = std::fs::read_to_string(site.state_dir(1).join("noded.log"))?;
+        let end = log.lines().find(|line| line.contains(&format!("job {job}: failed after")));
+        ensure!(end.is_some_and(|line| line.starts_with(&day)), "no {day} in {end:?}");
+        clock_was_off = offset;
         // Not more hours than the job can have touched.
         let hours = record["energy_by_hour"].as_array().map_or(0, Vec::len);
         ensure!((1..=3).contains(&hours), "{record:#}");
@@ -47,6 +55,20 @@ fn set_by_a_day_in_mid_job_changes_neither_energy_nor_elapsed_time() -> Result<(
     is_right(&record(&site, job)?)?;
     one_record_each(&site)?;
     reconciles(&site)
+}
+
+/// It begins when it began by the clock of then, and ends as much later as it took.
+fn begins_and_ends_right(record: &Value, begun: DateTime<Utc>) -> Result<()> {
+    let at = |key: &str| -> Result<DateTime<Utc>> {
+        Ok(record[key].as_str().with_context(|| key.to_owned())?.parse()?)
+    };
+    let (start, end) = (at("start")?, at("end")?);
+    let apart = (begun - start).num_milliseconds();
+    ensure!((-500..5000).contains(&apart), "begun {begun}: {record:#}");
+    let elapsed_ms = record["elapsed_s"].as_f64().unwrap_or(f64::NAN) * 1000.0;
+    let span_ms = (end - start).num_milliseconds() as f64;
+    ensure!((span_ms - elapsed_ms).abs() < 10.0, "{span_ms} ms: {record:#}");
+    Ok(())
 }
 
 /// An hour of UTC as the series' file has it, and its intensity: twice as much in odd hours.

@@ -6,16 +6,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use ct_tests::site::wait_for;
-use ct_tests::{Site, cgroup_test_is_possible, e2e_is_possible};
+use ct_tests::{JobId, Site, cgroup_test_is_possible, e2e_is_possible};
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::outcome::{
-    MOST_DELAY, best_of, ended, has_its_energy, nodes_are_up, one_record_each, record, run, signal,
-    submit, wait_for_file, warns,
+    MOST_DELAY, Ran, ended, has_its_energy, median_of, nodes_are_up, one_record_each, record, run,
+    signal, submit, wait_for_file, warns,
 };
 
 #[test]
@@ -31,32 +32,42 @@ fn killed_before_a_job_in_it_and_at_its_end() -> Result<()> {
     let kill = || signal(site.wait_for_noded(1)?, Signal::KILL);
 
     kill()?;
-    let before = run(&site)?.job;
-
     // Alone on its node, so that what the node drew is the job's.
+    let before = submit(&site, "on\n#SBATCH --exclusive", "sleep 1; echo hello; exit 3")?;
+    ensure!(ended(&site, before, 3)?.starts_with("hello\n"));
+    is_whole(&site, before, 1.0)?;
+
     let job = submit(&site, "on\n#SBATCH --exclusive", "touch begun; sleep 4; echo hello; exit 3")?;
     wait_for_file(&site, "begun")?;
     std::thread::sleep(Duration::from_secs(2));
     kill()?;
     let out = ended(&site, job, 3)?;
     ensure!(out.starts_with("hello\n"), "{out}");
-    let during = record(&site, job)?;
-    ensure!(during["end_reason"] == "failed", "{during:#}");
-    ensure!(during["elapsed_s"].as_f64() > Some(3.5), "{during:#}");
+    let during = is_whole(&site, job, 4.0)?;
     ensure!(warns(&during, "the gap is booked from the counters"), "{during:#}");
-    has_its_energy(&site, 1, &during)?;
 
-    let job = submit(&site, "on", "echo hello; touch over; sleep 0.1; exit 3")?;
+    let body = "sleep 1; echo hello; touch over; sleep 0.1; exit 3";
+    let at_end = submit(&site, "on\n#SBATCH --exclusive", body)?;
     wait_for_file(&site, "over")?;
     kill()?;
-    ended(&site, job, 3)?;
-
-    for job in [before, job] {
-        let record = record(&site, job)?;
-        ensure!(record["end_reason"] == "failed", "{record:#}");
-    }
+    ensure!(ended(&site, at_end, 3)?.starts_with("hello\n"));
+    is_whole(&site, at_end, 1.1)?;
     one_record_each(&site)
 }
+
+/// Expects of a job that failed, and was alone on its node, all its time and energy.
+fn is_whole(site: &Site, job: JobId, least_s: f64) -> Result<Value> {
+    let record = record(site, job)?;
+    ensure!(record["end_reason"] == "failed", "{record:#}");
+    // What its hooks and Slurm took beside its program.
+    let elapsed = record["elapsed_s"].as_f64().unwrap_or_default();
+    ensure!((least_s - 0.2..least_s + 5.0).contains(&elapsed), "{record:#}");
+    has_its_energy(site, 1, &record)?;
+    Ok(record)
+}
+
+/// Jobs of which the one in the middle counts.
+const JOBS: usize = 3;
 
 #[test]
 fn stopped_costs_a_job_less_than_a_second_in_all() -> Result<()> {
@@ -64,16 +75,17 @@ fn stopped_costs_a_job_less_than_a_second_in_all() -> Result<()> {
         return Ok(());
     }
     let site = Site::builder().without_report().start()?;
-    let (usual, _) = best_of(3, || run(&site))?;
+    let (usual, _) = median_of(JOBS, || run(&site))?;
     // Each time anew: the hook that waits is the first one after the stop.
-    let (delayed, mut jobs) = best_of(3, || {
+    let (delayed, mut jobs) = median_of(JOBS, || {
         let pid = site.wait_for_noded(1)?;
         signal(pid, Signal::STOP)?;
         let ran = run(&site);
         signal(pid, Signal::CONT)?;
         // What was told meanwhile is taken up, and the next stop is a new one.
-        record(&site, ran.as_ref().map(|ran| ran.job).unwrap_or_else(|_| ct_tests::JobId::new(0)))?;
-        ran
+        let ran = ran?;
+        record(&site, ran.job)?;
+        Ok(ran)
     })?;
     let delay = delayed.saturating_sub(usual);
     ensure!(delay <= MOST_DELAY, "{usual:?} usually, {delayed:?} with ct-noded stopped");
@@ -86,8 +98,13 @@ fn stopped_costs_a_job_less_than_a_second_in_all() -> Result<()> {
     signal(pid, Signal::STOP)?;
     let out = ended(&site, job, 3)?;
     ensure!(out.contains("hello\n"), "{out}");
+    // Nor does any where the clock on the wall is set meanwhile: that is what makes a note older.
+    let note = fs::File::options().write(true).open(site.run_dir(1).join("noded.silent"))?;
+    note.set_modified(SystemTime::now() + Duration::from_secs(86_400))?;
+    let among_them = run(&site)?.job;
+    note.set_modified(SystemTime::now() - Duration::from_secs(86_400))?;
+    jobs.extend([job, among_them, run(&site)?.job]);
     signal(pid, Signal::CONT)?;
-    jobs.push(job);
     for job in jobs {
         let record = record(&site, job)?;
         ensure!(warns(&record, "ct-noded stood still from"), "{record:#}");
@@ -99,6 +116,55 @@ fn stopped_costs_a_job_less_than_a_second_in_all() -> Result<()> {
     ensure!((4..=6).contains(&n_waits), "{n_waits} hooks waited:\n{log}");
     // The one that was stopped is the one that runs.
     ensure!(site.noded_pid(1) == Some(pid), "{:?} in place of {pid}", site.noded_pid(1));
+    one_record_each(&site)
+}
+
+/// Of srun, which marks a dozen epochs once `go` is there; marks pass none of root's hooks, and so have no
+/// note of theirs to go by.
+const MARKS: &str = "touch begun; while [ ! -e go ]; do sleep 0.02; done; rm begun go
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do $CT_TRACK epoch start; $CT_TRACK epoch end; done >/dev/null 2>&1
+echo $SLURM_JOB_ID; exit 7";
+
+#[test]
+fn stopped_costs_a_job_with_marks_less_than_a_second_in_all() -> Result<()> {
+    if !e2e_is_possible() {
+        return Ok(());
+    }
+    let site = Site::builder().without_report().start()?;
+    let script = MARKS.replace("$CT_TRACK", &site.bin("ct-track").display().to_string());
+    // From its first mark until its node is free again.
+    let marked = |is_stopped: bool| -> Result<Ran> {
+        let pid = site.wait_for_noded(1)?;
+        std::thread::scope(|scope| {
+            let going = scope.spawn(|| -> Result<Instant> {
+                wait_for_file(&site, "begun")?;
+                if is_stopped {
+                    signal(pid, Signal::STOP)?;
+                }
+                let begun = Instant::now();
+                fs::write(site.cluster.home(site.cluster.user(1)).join("go"), "")?;
+                Ok(begun)
+            });
+            let args = ["-n1", "--carbontracker=epochs:12", "sh", "-c", &script];
+            let output = site.cluster.srun(site.cluster.user(1), &args)?;
+            let begun = going.join().ok().context("the thread that lets it go")??;
+            ensure!(output.code() == Some(7), "{output}");
+            let job = JobId::new(output.stdout_unchecked().trim().parse()?);
+            site.cluster.wait_for(job, crate::PATIENCE)?;
+            let wall = begun.elapsed();
+            signal(pid, Signal::CONT)?;
+            let record = record(&site, job)?;
+            ensure!(warns(&record, "ct-noded stood still from") == is_stopped, "{record:#}");
+            // Those of a job that ended meanwhile come after its end.
+            let n_done = &record["epochs"]["done"];
+            ensure!(is_stopped || n_done == 12, "{record:#}");
+            Ok(Ran { job, wall })
+        })
+    };
+    let (usual, _) = median_of(JOBS, || marked(false))?;
+    let (delayed, _) = median_of(JOBS, || marked(true))?;
+    let delay = delayed.saturating_sub(usual);
+    ensure!(delay <= MOST_DELAY, "{usual:?} usually, {delayed:?} with ct-noded stopped");
     one_record_each(&site)
 }
 
@@ -211,11 +277,42 @@ fn out_of_memory_is_like_killed() -> Result<()> {
     if !e2e_is_possible() || !cgroup_test_is_possible() {
         return Ok(());
     }
-    let site = Site::builder().without_report().start()?;
-    let pid = site.wait_for_noded(1)?;
+    let site = Site::builder()
+        .without_report()
+        .plugstack("update_interval=0.5")
+        .config("attribution.policy", "allocated")
+        .start()?;
     let group = Group::new(&site.cluster.node(1))?;
-    let job = submit(&site, "on", "touch begun; sleep 3; echo hello; exit 3")?;
+    let option = "on\n#SBATCH --exclusive";
+
+    starve(&site, &group).context("before a job")?;
+    let before = submit(&site, option, "sleep 1; echo hello; exit 3")?;
+    ensure!(ended(&site, before, 3)?.contains("hello\n"));
+    is_whole(&site, before, 1.0)?;
+
+    let during = submit(&site, option, "touch begun; sleep 3; echo hello; exit 3")?;
     wait_for_file(&site, "begun")?;
+    starve(&site, &group).context("in it")?;
+    ensure!(ended(&site, during, 3)?.contains("hello\n"));
+    let record = is_whole(&site, during, 3.0)?;
+    ensure!(warns(&record, "the gap is booked from the counters"), "{record:#}");
+
+    // Nothing of it is left but its end.
+    let body = "touch ending; while [ -e ending ]; do sleep 0.05; done; echo hello; exit 3";
+    let at_end = submit(&site, option, body)?;
+    wait_for_file(&site, "ending")?;
+    starve(&site, &group).context("at its end")?;
+    fs::remove_file(site.cluster.home(site.cluster.user(1)).join("ending"))?;
+    ensure!(ended(&site, at_end, 3)?.contains("hello\n"));
+    is_whole(&site, at_end, 0.2)?;
+    nodes_are_up(&site)?;
+    one_record_each(&site)
+}
+
+/// Has the kernel kill ct-noded for want of memory.
+fn starve(site: &Site, group: &Group) -> Result<()> {
+    let pid = site.wait_for_noded(1)?;
+    let n_before = group.n_kills()?;
     group.confine(pid, 1 << 20)?;
     // Lines that never end, from root, who may have any number of connections.
     let mut flood = Vec::new();
@@ -226,14 +323,8 @@ fn out_of_memory_is_like_killed() -> Result<()> {
         flood.push(stream);
     }
     wait_for("ct-noded to be killed", || (site.noded_pid(1) != Some(pid)).then_some(()))?;
-    drop(flood);
-    ensure!(group.n_kills()? >= 1, "it was not the kernel that killed it");
-    let out = ended(&site, job, 3)?;
-    ensure!(out.contains("hello\n"), "{out}");
-    let record = record(&site, job)?;
-    ensure!(warns(&record, "the gap is booked from the counters"), "{record:#}");
-    nodes_are_up(&site)?;
-    one_record_each(&site)
+    ensure!(group.n_kills()? > n_before, "it was not the kernel that killed it");
+    Ok(())
 }
 
 /// A memory control group of this test's own.

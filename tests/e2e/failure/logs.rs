@@ -5,7 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use ct_tests::{Site, User, e2e_is_possible};
+use ct_tests::site::wait_for;
+use ct_tests::{Shim, Site, User, e2e_is_possible};
 
 use crate::ledger::Tmpfs;
 use crate::outcome::{ended, one_record_each, record, submit, wait_for_file};
@@ -23,7 +24,9 @@ fn whatever_becomes_of_the_log_directory_the_job_and_its_record_are_whole() -> R
     if !e2e_is_possible() {
         return Ok(());
     }
-    let site = Site::builder().without_report().cluster(|c| c.users(2)).start()?;
+    let shim = Shim::new()?;
+    let builder = Site::builder().without_report().cluster(|c| c.users(2));
+    let site = builder.noded_preload(&shim.library()).start()?;
     let user = site.cluster.user(1);
     let home = site.cluster.home(user);
 
@@ -38,34 +41,46 @@ fn whatever_becomes_of_the_log_directory_the_job_and_its_record_are_whole() -> R
         told.push(submit(&site, &format!("log_dir:{dir}"), "echo hello; exit 3")?);
     }
 
-    // Over its quota, which is ENOSPC here and EDQUOT there.
+    // Full, and over the user's quota.
     let small = dir_of(&site, user, "small")?;
     let tmpfs = Tmpfs::mount(&small, 64, user.uid(), user.gid())?;
     tmpfs.fill()?;
+    dir_of(&site, user, "over-quota")?;
     let body = "for i in 1 2 3; do ct-track epoch start; ct-track epoch end; done >/dev/null; echo hello; exit 3";
-    let over_quota = submit(&site, "epochs:3,log_dir:small", &in_job(&site, body))?;
+    let body = in_job(&site, body);
+    let full = submit(&site, "epochs:3,log_dir:small", &body)?;
+    let over_quota = submit(&site, "epochs:3,log_dir:over-quota", &body)?;
 
-    // Removed, and replaced by a link, in mid-job.
-    let body = "touch removing; while [ -e doomed ]; do sleep 0.1; done; ct-track epoch start; ct-track epoch end >/dev/null; echo hello; exit 3";
+    // Removed in mid-job, and replaced by a link to where the user may not write.
+    let body = "touch removing; while [ ! -e replaced ]; do sleep 0.1; done; ct-track epoch start; ct-track epoch end >/dev/null; echo hello; exit 3";
     let removed = submit(&site, "epochs:3,log_dir:doomed", &in_job(&site, body))?;
     wait_for_file(&site, "removing")?;
     wait_for_file(&site, "doomed")?;
     fs::remove_dir_all(home.join("doomed"))?;
+    symlink(&others, home.join("doomed"))?;
+    fs::write(home.join("replaced"), "")?;
 
     for job in &told {
         let out = ended(&site, *job, 3)?;
         ensure!(out.contains("hello\n") && out.contains("cannot write logs in"), "{out}");
     }
-    for job in [over_quota, removed] {
+    for job in [full, over_quota, removed] {
         let out = ended(&site, job, 3)?;
         ensure!(out.contains("hello\n"), "{out}");
     }
-    for job in told.into_iter().chain([over_quota, removed]) {
+    for job in told.into_iter().chain([full, over_quota, removed]) {
         let record = record(&site, job)?;
         ensure!(record["end_reason"] == "failed", "{record:#}");
     }
+    // What could not be written is in ct-noded's own log.
+    let log = site.state_dir(1).join("noded.log");
+    for (job, cause) in [(full, "No space left on device"), (over_quota, "Disk quota exceeded")] {
+        let line = format!("job {job}: cannot write its log: {cause}");
+        let is_said = || fs::read_to_string(&log).ok()?.contains(&line).then_some(());
+        wait_for(&line, is_said)?;
+    }
     // Nothing came into being where it should not.
-    ensure!(!others.join("logs").exists() && !home.join("doomed").exists());
+    ensure!(fs::read_dir(&others)?.next().is_none(), "something is in {}", others.display());
     one_record_each(&site)
 }
 

@@ -3,6 +3,7 @@
 //! One module a concern. The table "Who dies when" in docs/ARCHITECTURE.md names these tests.
 
 mod clock;
+mod cost;
 mod daemon;
 mod ledger;
 mod logs;
@@ -11,7 +12,6 @@ mod meter;
 mod outcome;
 mod panic;
 mod replies;
-mod shim;
 mod slurm;
 mod socket;
 mod state;

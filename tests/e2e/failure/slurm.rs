@@ -170,6 +170,18 @@ fn without_slurmstepd(site: &Site) -> Result<()> {
     let state = state_and_code(site, job)?.0;
     ensure!(state == "CANCELLED", "{state}");
     ended_as(site, job, &["cancelled"])?;
+    // Nobody was left to print the block; it is in the log files.
+    let block = "Actual consumption";
+    let out = output(site, job)?;
+    ensure!(out.starts_with("begun\n") && !out.contains(block), "{out}");
+    let logs = fs::read_dir(site.cluster.home(site.cluster.user(1)).join("carbontracker"))?;
+    let name = format!("{job}.0_");
+    let of_job = logs.flatten().map(|e| e.path()).find(|path| {
+        let is_output = path.to_string_lossy().ends_with("_output.log");
+        is_output && path.file_name().is_some_and(|n| n.to_string_lossy().contains(&name))
+    });
+    let text = fs::read_to_string(of_job.context("no output log")?)?;
+    ensure!(text.contains(block), "{text}");
     wait_for("the node to be up", || nodes_are_up(site).ok())
 }
 
@@ -207,6 +219,7 @@ fn on_a_failed_node(site: &Site) -> Result<()> {
     site.cluster.scontrol(&["update", &node, "state=down", "reason=test"])?.success();
     let state = state_and_code(site, job)?.0;
     ensure!(state == "NODE_FAIL", "{state}");
+    ensure!(output(site, job)?.starts_with("begun\n"));
     site.cluster.resume_nodes()?;
     ended_as(site, job, &["node_fail"])?;
     wait_for("the node to be up", || nodes_are_up(site).ok())
@@ -243,8 +256,8 @@ fn slurmctld_that_is_away_at_a_jobs_end_tells_how_it_ended_when_it_is_back() -> 
     wait_for("the job's output", || {
         output(&site, job).ok().filter(|out| out.contains("Finished"))
     })?;
-    // More than ct-noded waits for a controller that is there and says nothing.
-    std::thread::sleep(Duration::from_secs(34));
+    // A minute: more than ct-noded waits for a controller that is there and says nothing.
+    std::thread::sleep(Duration::from_secs(60));
     ensure!(site.ledger_lines()?.is_empty(), "a record without slurmctld's word");
     site.cluster.start_slurmctld()?;
     expect(&site, job, 3)?;
@@ -252,7 +265,7 @@ fn slurmctld_that_is_away_at_a_jobs_end_tells_how_it_ended_when_it_is_back() -> 
     let record = &site.wait_for_records(job, 1)?[0];
     ensure!(record["user"] == site.cluster.user(1).name(), "{record:#}");
     // Its epilog ran once slurmctld asked for it: until then the node was the job's.
-    ensure!(record["elapsed_s"].as_f64() > Some(30.0), "{record:#}");
+    ensure!(record["elapsed_s"].as_f64() > Some(60.0), "{record:#}");
     wait_for("the node to be up", || nodes_are_up(&site).ok())?;
     one_record_each(&site)
 }

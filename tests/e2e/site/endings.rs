@@ -4,11 +4,25 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ct_tests::site::wait_for;
-use ct_tests::{Site, e2e_is_possible};
+use ct_tests::{Cluster, JobId, Site, e2e_is_possible};
 
 use crate::job_dir::JobDir;
 
-const SLEEPER: &str = "#!/bin/sh\n#SBATCH --carbontracker=epochs:5\nsleep 300\n";
+const SLEEPER: &str =
+    "#!/bin/sh\n#SBATCH --carbontracker=epochs:5\necho begun; touch begun; sleep 300\n";
+
+/// Expects of a job what it is without us: its state, its own output first, a node that is up.
+fn is_as_without_us(cluster: &Cluster, job: JobId, state: &str) -> Result<()> {
+    let info = cluster.wait_for(job, Duration::from_secs(150))?;
+    assert_eq!(info.state(), state, "{info:?}");
+    let path = cluster.home(cluster.user(1)).join(format!("slurm-{job}.out"));
+    let out = std::fs::read_to_string(path)?;
+    // Slurm's own line stands behind it, and our block.
+    assert!(out.starts_with("begun\n") && out.contains("slurmstepd-"), "{out}");
+    let states = cluster.node_states()?;
+    assert!(states.values().all(|state| state == "idle"), "{states:?}");
+    Ok(())
+}
 
 #[test]
 fn cancelled_job_has_one_record_and_says_cancelled() -> Result<()> {
@@ -21,8 +35,9 @@ fn cancelled_job_has_one_record_and_says_cancelled() -> Result<()> {
     let job = cluster.sbatch(user, SLEEPER)?;
     cluster.wait_until_running(job, crate::PATIENCE)?;
     // Cancelled before its batch step is up it would leave no logs.
-    wait_for("the job's logs", || cluster.home(user).join("carbontracker").read_dir().ok())?;
+    wait_for("the job's own words", || cluster.home(user).join("begun").exists().then_some(()))?;
     cluster.scancel(&[&job.to_string()])?.success();
+    is_as_without_us(cluster, job, "CANCELLED")?;
     let record = &site.wait_for_records(job, 1)?[0];
     assert_eq!(record["end_reason"], "cancelled");
     let logs = JobDir::read(&cluster.home(user).join("carbontracker"), job, user)?;
@@ -60,8 +75,7 @@ fn job_at_its_time_limit_has_one_record_and_says_timeout() -> Result<()> {
     let cluster = &site.cluster;
     // Slurm's shortest limit is a minute.
     let job = cluster.sbatch_with(cluster.user(1), &["--time=1"], SLEEPER)?;
-    let info = cluster.wait_for(job, Duration::from_secs(150))?;
-    assert_eq!(info.state(), "TIMEOUT");
+    is_as_without_us(cluster, job, "TIMEOUT")?;
     let record = &site.wait_for_records(job, 1)?[0];
     assert_eq!(record["end_reason"], "timeout");
     Ok(())

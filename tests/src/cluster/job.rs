@@ -170,6 +170,18 @@ impl Cluster {
         Ok(output.stdout().lines().map(JobInfo::parse).collect())
     }
 
+    /// All jobs that slurmctld still knows of.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not answer.
+    pub fn jobs(&self) -> Result<Vec<JobId>> {
+        let output = self.scontrol(&["--oneliner", "show", "job"])?;
+        ensure!(output.is_success(), "scontrol shows no jobs\n{output}");
+        let jobs = output.stdout().lines().map(JobInfo::parse);
+        Ok(jobs.filter_map(|job| job.get("JobId").parse().ok().map(JobId)).collect())
+    }
+
     /// Waits until a job has ended and its nodes are free again, epilogs included.
     ///
     /// # Errors

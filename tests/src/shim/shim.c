@@ -1,4 +1,5 @@
-/* Comes before libc in ct-noded: the clock on the wall is off, calls on the ledger fail or take long.
+/* Comes before libc in ct-noded: the clock on the wall is off, calls on the ledger fail or take long, a
+ * user whose directory is called over-quota has used up theirs.
  *
  * What is asked for stands in the file CT_FAULTS, which is mapped, so that a test changes it at any
  * time. Fails the nth call on a file of the ledger's, counted from when n was written there. */
@@ -39,13 +40,17 @@ __attribute__((constructor)) static void begin(void) {
 
 static int is_ledger(const char *path) { return path && strstr(path, "/ct/ledger/20") != NULL; }
 
-static int is_ledgers(int fd) {
+static int is_over_quota(const char *path) { return strstr(path, "/over-quota/") != NULL; }
+
+static int is_of(int fd, int (*is)(const char *)) {
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t n = readlink(link, path, sizeof path - 1);
     path[n > 0 ? n : 0] = 0;
-    return is_ledger(path);
+    return is(path);
 }
+
+static int is_ledgers(int fd) { return is_of(fd, is_ledger); }
 
 /* Whether this call is the one that fails. */
 static int fails(void) {
@@ -80,6 +85,10 @@ int open64(const char *path, int flags, ...) {
 }
 
 ssize_t write(int fd, const void *data, size_t n) {
+    if (is_of(fd, is_over_quota)) {
+        errno = EDQUOT;
+        return -1;
+    }
     if (faults && (faults->nth > 0 || faults->delay_ms > 0) && is_ledgers(fd) && fails()) {
         if (faults->error) {
             errno = faults->error;

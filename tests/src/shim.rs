@@ -1,4 +1,5 @@
-//! A library that comes before libc in ct-noded: a wrong clock, a ledger that fails or is slow.
+//! A library that comes before libc in ct-noded: a wrong clock, a ledger that fails or is slow, a user
+//! over their quota.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -8,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 /// The library, compiled, and the file by which it is told what to do.
-pub(crate) struct Shim {
+pub struct Shim {
     dir: tempfile::TempDir,
     faults: fs::File,
 }
@@ -22,7 +23,12 @@ enum Fault {
 }
 
 impl Shim {
-    pub(crate) fn new() -> Result<Self> {
+    /// Compiles it; nothing fails yet.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no C compiler, or no room.
+    pub fn new() -> Result<Self> {
         let dir = tempfile::tempdir()?;
         // The service user maps the file.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
@@ -34,14 +40,15 @@ impl Shim {
             .args(["-shared", "-fPIC", "-Wall", "-o"])
             .arg(shim.library())
             .arg(format!("-DCT_FAULTS=\"{}\"", path.display()))
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/e2e/failure/shim.c"))
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/shim/shim.c"))
             .output()
             .context("cc")?;
         ensure!(cc.status.success(), "{}", String::from_utf8_lossy(&cc.stderr));
         Ok(shim)
     }
 
-    pub(crate) fn library(&self) -> PathBuf {
+    /// The library's path.
+    pub fn library(&self) -> PathBuf {
         self.dir.path().join("shim.so")
     }
 
@@ -50,23 +57,39 @@ impl Shim {
     }
 
     /// Sets the clock on the wall off by so many seconds.
-    pub(crate) fn set_clock_off(&self, seconds: i64) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Where its file of faults cannot be used.
+    pub fn set_clock_off(&self, seconds: i64) -> Result<()> {
         self.set(Fault::ClockS, seconds)
     }
 
     /// Lets every call on the ledger take so much longer.
-    pub(crate) fn delay_ledger(&self, ms: i64) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Where its file of faults cannot be used.
+    pub fn delay_ledger(&self, ms: i64) -> Result<()> {
         self.set(Fault::DelayMs, ms)
     }
 
     /// Lets the nth call on the ledger from now on fail; with no error, a write is done by half.
-    pub(crate) fn fail_ledger(&self, nth: i64, error: i64) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Where its file of faults cannot be used.
+    pub fn fail_ledger(&self, nth: i64, error: i64) -> Result<()> {
         self.set(Fault::Error, error)?;
         self.set(Fault::Nth, nth)
     }
 
     /// Whether the failure that was asked for has happened.
-    pub(crate) fn has_failed(&self) -> Result<bool> {
+    ///
+    /// # Errors
+    ///
+    /// Where its file of faults cannot be used.
+    pub fn has_failed(&self) -> Result<bool> {
         let mut bytes = [0_u8; 8];
         self.faults.read_exact_at(&mut bytes, 8 * Fault::Nth as u64)?;
         Ok(i64::from_ne_bytes(bytes) == 0)
