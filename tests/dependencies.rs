@@ -1,5 +1,6 @@
 //! What is built in: licences, sources and bans as `deny.toml` has them, and the few crates that Slurm's
-//! daemons load. By cargo's own word, offline; cargo-deny checks the same lists, and advisories.
+//! daemons load. By cargo's own word, offline; cargo-deny checks the same lists for other machines, too
+//! (tests/deny).
 #![expect(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,6 +128,42 @@ fn everything_comes_from_crates_io_or_lies_here_and_nothing_is_banned() {
             }
         }
     }
+}
+
+/// Name, version and source of each crate of others that a lock file has, for whatever machine.
+fn locked(workspace: &str) -> BTreeSet<[String; 3]> {
+    let text = std::fs::read_to_string(root().join(workspace).join("Cargo.lock")).unwrap();
+    let lock: toml_edit::DocumentMut = text.parse().unwrap();
+    let text = |package: &toml_edit::Table, key: &str| {
+        Some(package.get(key)?.as_str().unwrap().to_owned())
+    };
+    let packages = lock["package"].as_array_of_tables().unwrap().iter();
+    let of_others = packages.filter_map(|package| {
+        let source = text(package, "source")?;
+        Some([text(package, "name")?, text(package, "version")?, source])
+    });
+    of_others.collect()
+}
+
+#[test]
+fn lock_files_have_nothing_banned_or_from_elsewhere_and_the_fuzzers_only_the_engine_beside() {
+    let deny = deny();
+    let registries = texts(&deny["sources"]["allow-registry"]);
+    let bans =
+        deny["bans"]["deny"].as_array().unwrap().iter().map(|ban| ban.as_inline_table().unwrap());
+    let banned: BTreeSet<&str> = bans
+        .filter(|ban| !ban.contains_key("wrappers"))
+        .map(|ban| ban["crate"].as_str().unwrap())
+        .collect();
+    assert!(banned.contains("tokio") && banned.contains("openssl-sys"), "{banned:?}");
+    let (main, fuzz) = (locked("."), locked("tests/fuzz"));
+    for [name, _, source] in main.iter().chain(&fuzz) {
+        assert!(!banned.contains(&**name), "{name} is banned");
+        let is_known = registries.iter().any(|url| *source == format!("registry+{url}"));
+        assert!(is_known, "{name}: {source}");
+    }
+    let own: Vec<&str> = fuzz.difference(&main).map(|[name, ..]| &**name).collect();
+    assert_eq!(own, ["arbitrary", "libfuzzer-sys"]);
 }
 
 #[test]
