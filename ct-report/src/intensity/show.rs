@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use super::file;
 use crate::diagnostic::{Hint, Outcome};
-use crate::render::json;
+use crate::render::{csv, json};
+use crate::row::{Cell, Head};
 use ct_core::text::printable;
 
 /// How it is printed.
@@ -92,32 +93,47 @@ pub(crate) fn run(
 }
 
 fn print(shown: &Shown<'_>, form: Form) -> Result<()> {
-    if form == Form::Json {
-        return json::print(shown);
+    match form {
+        Form::Json => return json::print(shown),
+        Form::Csv => return print_csv(shown),
+        Form::Text => {}
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
-    if form == Form::Csv {
-        writeln!(out, "hour,zone,g_per_kwh,covered,source")?;
-    } else {
-        write_head(&mut out, shown)?;
-    }
+    write_head(&mut out, shown)?;
     for hour in &shown.hours {
         let Hour { hour: at, g_per_kwh: g, covered, source, .. } = hour;
-        let (zone, source) = (printable(shown.zone), printable(source));
-        match form {
-            Form::Csv => writeln!(out, "{at},{zone},{g},{covered},{source}")?,
-            _ if *covered < 1.0 => {
-                writeln!(out, "{at}  {g:8.2}  {source} ({:.0} % of the hour)", covered * 100.0)?;
-            }
-            _ => writeln!(out, "{at}  {g:8.2}  {source}")?,
+        let source = printable(source);
+        if *covered < 1.0 {
+            writeln!(out, "{at}  {g:8.2}  {source} ({:.0} % of the hour)", covered * 100.0)?;
+        } else {
+            writeln!(out, "{at}  {g:8.2}  {source}")?;
         }
     }
     out.flush()?;
     Ok(())
 }
 
+fn print_csv(shown: &Shown<'_>) -> Result<()> {
+    let heads = [
+        Head::text("hour"),
+        Head::text("zone"),
+        Head::number("g_per_kwh"),
+        Head::number("covered"),
+        Head::text("source"),
+    ];
+    let text = |text: &str| Cell::Text(Some(text.to_owned()));
+    let row = |hour: &Hour<'_>| {
+        let numbers = [hour.g_per_kwh, hour.covered].map(|n| Cell::Number(Some(n), 0));
+        let [g_per_kwh, covered] = numbers;
+        vec![text(&hour.hour), text(shown.zone), g_per_kwh, covered, text(hour.source)]
+    };
+    let rows: Vec<_> = shown.hours.iter().map(row).collect();
+    csv::print(csv::Form::Csv, &heads, &rows, true)
+}
+
 fn write_head(out: &mut impl Write, shown: &Shown<'_>) -> io::Result<()> {
-    let (zone, file) = (printable(shown.zone), shown.file.display());
+    let file = shown.file.display().to_string();
+    let (zone, file) = (printable(shown.zone), printable(&file));
     let age = shown.age_s.map_or_else(|| "in the future".to_owned(), age);
     writeln!(out, "Zone {zone}, gCO2e/kWh by hour (UTC); {file}, written {age}")?;
     match &shown.now {

@@ -158,3 +158,107 @@ fn a_pdf_holds_names_as_text() {
     assert!(!text.contains("/JavaScript") && !text.contains("/URI"), "{text}");
     assert!(!text.contains("<i>&) Tj ET"), "the name ends its string");
 }
+
+/// Formulas in the first column of a CSV; the bytes of a line that begins a cell.
+#[track_caller]
+fn assert_no_formula(csv: &str) {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(csv.as_bytes());
+    for row in reader.records().map(|row| row.unwrap()) {
+        let is_formula = |cell: &str| {
+            cell.starts_with(['=', '@', '\t', '\r'])
+                || (cell.starts_with(['+', '-']) && cell.parse::<f64>().is_err())
+        };
+        assert!(!row.iter().any(is_formula), "{row:?}");
+    }
+}
+
+#[test]
+fn logs_that_users_wrote_are_shown_as_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("logs\x1b[2J");
+    fs::create_dir(&logs).unwrap();
+    let case = crate::upstream().join("v231-power-none/logs");
+    for entry in fs::read_dir(case).unwrap().map(|entry| entry.unwrap()) {
+        let name = entry.file_name().into_string().unwrap();
+        let text = fs::read_to_string(entry.path()).unwrap();
+        let text =
+            text.replace("NVIDIA A100", &format!("{}\x1b]0;t\x07", ESCAPES.replace('\n', "")));
+        let garbage = format!("2023-04-05 06:07:14 - {ESCAPES}\n{ENDS}\n\x1b[31m{ESCAPES}\n");
+        let name = name.replace("19582", "\x1b]0;t\x07\u{202e}=1");
+        fs::write(logs.join(name), text + &garbage).unwrap();
+    }
+    for args in [&["parse"][..], &["aggregate"], &["aggregate", "--json"]] {
+        let args = [args, &["logs\x1b[2J"]].concat();
+        let ran = ct_report(dir.path(), &args);
+        assert!([0, 3].contains(&ran.code), "{args:?}: {ran:?}");
+        assert_obeyed_by_none(&(ran.stdout + &ran.stderr), args[0]);
+    }
+    // The name of a device reaches the reader as it was written.
+    let parsed = ct_report(dir.path(), &["parse", "logs\x1b[2J"]).stdout;
+    let parsed: serde_json::Value = serde_json::from_str(&parsed).unwrap();
+    assert!(parsed.to_string().contains("]0;t"), "{parsed:#}");
+    let ran = ct_report(dir.path(), &["parse", "no\x1b[2J"]);
+    assert_obeyed_by_none(&ran.stderr, "a directory that is not there");
+}
+
+#[test]
+fn budgets_intensities_and_checks_show_names_as_text() {
+    let hour =
+        chrono::DurationRound::duration_trunc(chrono::Utc::now(), chrono::TimeDelta::hours(1));
+    let hour: chrono::DateTime<chrono::Utc> = hour.unwrap();
+    let [start, end] = [hour, hour + chrono::TimeDelta::minutes(1)].map(|t| t.to_rfc3339());
+    let ledger = Ledger::new();
+    let formula = format!("=1+{ESCAPES}");
+    let of_account = |(name, id): (&str, u32)| Record {
+        account: Some(name.to_owned()),
+        ..record("n1", id, &start, &end, &[3_600_000_000])
+    };
+    let records: Vec<Record> =
+        [ESCAPES, &formula, "a|b"].into_iter().zip(1..).map(of_account).collect();
+    ledger.write(&[crate::ledger::line("n1\x1b[2J\u{202e}", &start, &end, &[])], &records);
+    fs::write(ledger.base().join("ct.toml"), "").unwrap();
+    let series = format!(
+        "time,zone,g_per_kwh,source\n2026-10-01T00:00:00Z,DE,200,=1+\u{202e}\"\n\
+         2026-10-01T01:00:00Z,DE,200,@X\n2026-10-01T02:00:00Z,\x1b]0;t\x07,200,X\n\
+         x{ESCAPES},DE,1,X\n2026-10-01T03:00:00Z,D\u{202e},1,X\n"
+    );
+    fs::write(ledger.base().join("series\x1b[2J.csv"), series).unwrap();
+    let series = ["intensity", "show", "--series", "series\x1b[2J.csv"];
+    let intensity = [&series[..], &["-S", "2026-10-01", "--zone", "DE"]].concat();
+    let budget = ["budget", "--config", "ct.toml", "--ledger", "ledger"];
+    let check = ["check", "--cluster", "--config", "ct.toml", "--ledger", "ledger"];
+    for args in [
+        &budget[..],
+        &[&budget[..], &["-P"]].concat(),
+        &[&budget[..], &["--csv"]].concat(),
+        &[&budget[..], &["--json"]].concat(),
+        &intensity,
+        &[&intensity[..], &["--csv"]].concat(),
+        &[&intensity[..], &["--json"]].concat(),
+        &[&series[..], &["--zone", "E\x1b[2J"]].concat(),
+        &check,
+        &[&check[..], &["--json"]].concat(),
+    ] {
+        let ran = ct_report(ledger.base(), args);
+        assert!([0, 3].contains(&ran.code) || args.contains(&"E\x1b[2J"), "{args:?}: {ran:?}");
+        if args.contains(&"--csv") {
+            assert_no_formula(&ran.stdout);
+        }
+        assert_obeyed_by_none(&(ran.stdout + &ran.stderr), &args.join(" "));
+    }
+    let said = ct_report(ledger.base(), &[&budget[..], &["-P"]].concat()).stdout;
+    assert!(said.contains("a\\u{7c}b"), "{said}");
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn what_was_compacted_is_shown_as_text_too() {
+    let ledger = ledger(&[ESCAPES, ENDS]);
+    let shown = said(&ledger, &[BY, &["-P"]].concat());
+    assert_obeyed_by_none(&said(&ledger, &["compact", "--prune"]), "compact");
+    assert!(!ledger.dir().join("2026-10/n1.jsonl").exists(), "the dataset is all there is");
+    let from_dataset = said(&ledger, &[BY, &["-P"]].concat());
+    assert_obeyed_by_none(&from_dataset, "usage of the dataset");
+    assert_eq!(from_dataset, shown);
+    assert_obeyed_by_none(&said(&ledger, &["job", "1"]), "job of the dataset");
+}
