@@ -371,19 +371,23 @@ fn marks(station: &Station) -> usize {
 
 /// The same as [`replace`], and after a crash of the machine there is the old one or the new one.
 fn replace_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    fs::rename(&temporary, path)
+    replace_by(path, |file| file.write_all(bytes).and_then(|()| file.sync_data()))
 }
 
 /// Replaces a file in one step; a reader sees the old one or the new one.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_by(path, |file| file.write_all(bytes))
+}
+
+fn replace_by(path: &Path, write: impl FnOnce(&mut fs::File) -> io::Result<()>) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let mut file = fs::File::create(&temporary)?;
-    file.write_all(bytes)?;
-    fs::rename(&temporary, path)
+    let replaced = write(&mut file).and_then(|()| fs::rename(&temporary, path));
+    if replaced.is_err() {
+        // On a full file system it would take the room of others.
+        let _ = fs::remove_file(&temporary);
+    }
+    replaced
 }
 
 #[cfg(test)]

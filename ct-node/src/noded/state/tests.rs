@@ -216,3 +216,13 @@ fn saves_are_spread_unless_a_job_comes_or_goes() {
     state.save_if_due(&station);
     assert!(file.exists(), "the mark of an epoch was not saved");
 }
+
+#[test]
+fn a_file_that_cannot_be_replaced_leaves_nothing_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("7.0.json");
+    // Nothing can be renamed to where a directory is.
+    fs::create_dir(&path).unwrap();
+    assert!(replace_durably(&path, b"{}").is_err() && replace(&path, b"{}").is_err());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
