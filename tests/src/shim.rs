@@ -20,6 +20,7 @@ enum Fault {
     DelayMs = 1,
     Nth = 2,
     Error = 3,
+    Failed = 4,
 }
 
 impl Shim {
@@ -33,7 +34,7 @@ impl Shim {
         // The service user maps the file.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
         let path = dir.path().join("faults");
-        fs::write(&path, [0_u8; 32])?;
+        fs::write(&path, [0_u8; 40])?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
         let shim = Self { faults: fs::File::options().write(true).read(true).open(&path)?, dir };
         let cc = Command::new("cc")
@@ -90,8 +91,21 @@ impl Shim {
     ///
     /// Where its file of faults cannot be used.
     pub fn has_failed(&self) -> Result<bool> {
+        Ok(self.get(Fault::Nth)? == 0)
+    }
+
+    /// Whether opening, writing and syncing the ledger have failed each by now.
+    ///
+    /// # Errors
+    ///
+    /// Where its file of faults cannot be used.
+    pub fn has_failed_each_call(&self) -> Result<bool> {
+        Ok(self.get(Fault::Failed)? == 0b111)
+    }
+
+    fn get(&self, fault: Fault) -> Result<i64> {
         let mut bytes = [0_u8; 8];
-        self.faults.read_exact_at(&mut bytes, 8 * Fault::Nth as u64)?;
-        Ok(i64::from_ne_bytes(bytes) == 0)
+        self.faults.read_exact_at(&mut bytes, 8 * fault as u64)?;
+        Ok(i64::from_ne_bytes(bytes))
     }
 }

@@ -1,7 +1,6 @@
 //! What must hold whatever goes wrong: the job's own affairs, the node, one record each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -139,11 +138,12 @@ pub(crate) fn one_record_each(site: &Site) -> Result<()> {
 
 /// The same, where these have none.
 pub(crate) fn one_record_each_but(site: &Site, without: &[JobId]) -> Result<()> {
+    let look = || (1..=site.plants.len()).flat_map(|node| left(site, node)).collect::<Vec<_>>();
     // An end that nobody told is looked for after half a minute.
-    wait_for_long(Duration::from_secs(90), "the end of all jobs in the state directory", || {
-        let is_any_left = (1..=site.plants.len()).any(|node| has_something_left(site, node));
-        (!is_any_left).then_some(())
-    })?;
+    let is_over = wait_for_long(Duration::from_secs(90), "ct-noded to have nothing left", || {
+        look().is_empty().then_some(())
+    });
+    is_over.with_context(|| format!("{:?}", look()))?;
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut of_ledger = BTreeSet::new();
     for line in lines(site)? {
@@ -162,21 +162,20 @@ pub(crate) fn one_record_each_but(site: &Site, without: &[JobId]) -> Result<()> 
     Ok(())
 }
 
-/// Whether a node's ct-noded has jobs that run or have ended and are in no ledger yet, or ends that it was
-/// not told.
-fn has_something_left(site: &Site, node: usize) -> bool {
+/// Jobs of a node's ct-noded that run or have ended and are in no ledger yet, and ends that it was not
+/// told.
+fn left(site: &Site, node: usize) -> Vec<String> {
     let dir = site.state_dir(node).join("jobs");
     let names = |dir: &Path| {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name()).collect::<Vec<_>>()
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
     };
-    let is_kept = |name: &OsString| name != "running.json";
     let text = fs::read_to_string(dir.join("running.json")).unwrap_or_default();
     let state: Value = serde_json::from_str(&text).unwrap_or_default();
-    let has_jobs = state["jobs"].as_array().is_some_and(|jobs| !jobs.is_empty());
-    has_jobs
-        || names(&dir).iter().any(is_kept)
-        || !names(&site.run_dir(node).join("ended")).is_empty()
+    let running = state["jobs"].as_array().into_iter().flatten();
+    let running = running.map(|job| format!("running: {}", job["facts"]["job_id"]));
+    let kept = names(&dir).into_iter().filter(|name| name != "running.json");
+    running.chain(kept).chain(names(&site.run_dir(node).join("ended"))).collect()
 }
 
 /// Whether a record's warnings say something.

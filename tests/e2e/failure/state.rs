@@ -1,4 +1,4 @@
-//! The state directory full, read-only, gone.
+//! The state directory full, read-only, closed.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -38,7 +38,7 @@ fn full_or_read_only_costs_no_job_and_no_record() -> Result<()> {
         Ok(tmpfs)
     };
     let (full, read_only) = (mounted(1)?, mounted(2)?);
-    full.fill()?;
+    let filler = full.fill()?;
     read_only.set_read_only(true)?;
 
     // ct-noded starts there all the same, and measures.
@@ -53,6 +53,9 @@ fn full_or_read_only_costs_no_job_and_no_record() -> Result<()> {
         ensure!(record(&site, job)?["node"] == site.cluster.node(node).as_str());
     }
     nodes_are_up(&site)?;
+    // What is there then is not written once more.
+    fs::remove_file(filler)?;
+    read_only.set_read_only(false)?;
     one_record_each(&site)
 }
 

@@ -25,6 +25,7 @@ struct faults {
     int64_t delay_ms; /* each call on the ledger takes so much longer */
     int64_t nth;      /* the nth call from now on fails; 0: none does */
     int64_t error;    /* with this error; 0: a write is done by half */
+    int64_t failed;   /* the calls that have failed so, a bit each: open, write, sync */
 };
 
 static volatile struct faults *faults;
@@ -52,8 +53,8 @@ static int is_of(int fd, int (*is)(const char *)) {
 
 static int is_ledgers(int fd) { return is_of(fd, is_ledger); }
 
-/* Whether this call is the one that fails. */
-static int fails(void) {
+/* Whether this call, of one of the three kinds, is the one that fails. */
+static int fails(int kind) {
     if (!faults)
         return 0;
     if (faults->delay_ms > 0)
@@ -62,6 +63,8 @@ static int fails(void) {
         return 0;
     int64_t n = faults->nth;
     faults->nth = n - 1;
+    if (n == 1)
+        faults->failed |= 1 << kind;
     return n == 1;
 }
 
@@ -77,7 +80,7 @@ int open64(const char *path, int flags, ...) {
     __builtin_va_start(list, flags);
     mode_t mode = __builtin_va_arg(list, mode_t);
     __builtin_va_end(list);
-    if (is_ledger(path) && fails()) {
+    if (is_ledger(path) && fails(0)) {
         errno = faults->error ? faults->error : EIO;
         return -1;
     }
@@ -89,7 +92,7 @@ ssize_t write(int fd, const void *data, size_t n) {
         errno = EDQUOT;
         return -1;
     }
-    if (faults && (faults->nth > 0 || faults->delay_ms > 0) && is_ledgers(fd) && fails()) {
+    if (faults && (faults->nth > 0 || faults->delay_ms > 0) && is_ledgers(fd) && fails(1)) {
         if (faults->error) {
             errno = faults->error;
             return -1;
@@ -100,7 +103,7 @@ ssize_t write(int fd, const void *data, size_t n) {
 }
 
 int fdatasync(int fd) {
-    if (faults && (faults->nth > 0 || faults->delay_ms > 0) && is_ledgers(fd) && fails()) {
+    if (faults && (faults->nth > 0 || faults->delay_ms > 0) && is_ledgers(fd) && fails(2)) {
         errno = faults->error ? faults->error : EIO;
         return -1;
     }

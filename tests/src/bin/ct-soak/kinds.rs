@@ -21,6 +21,8 @@ pub(crate) struct Kind {
     pub(crate) args: &'static [&'static str],
     pub(crate) body: &'static str,
     pub(crate) treatment: Treatment,
+    /// How each of its runs ends, by sacct, where nothing is done to it: state, exit code.
+    pub(crate) ends: (&'static str, &'static str),
     /// Of how many tasks an array is, at most.
     pub(crate) most: usize,
     /// How often it is chosen, beside the others.
@@ -32,6 +34,7 @@ const USUAL: Kind = Kind {
     args: &["-n1"],
     body: "true",
     treatment: Treatment::None,
+    ends: ("completed", "0:0"),
     most: 30,
     weight: 1,
 };
@@ -57,11 +60,12 @@ pub(crate) const KINDS: [Kind; 13] = [
         most: 12,
         ..USUAL
     },
-    Kind { name: "failing", body: "sleep 0.1; exit 3", ..USUAL },
+    Kind { name: "failing", body: "sleep 0.1; exit 3", ends: ("failed", "3:0"), ..USUAL },
     Kind {
         name: "failing, tracked",
         args: &["-n1", "--carbontracker=epochs:3"],
         body: "sleep 0.3; exit 7",
+        ends: ("failed", "7:0"),
         ..USUAL
     },
     Kind { name: "on two nodes", args: &["-N2", "-n2"], body: "srun true", most: 6, ..USUAL },
@@ -111,6 +115,7 @@ pub(crate) const SLOW_KINDS: [Kind; 2] = [
         name: "over their time limit",
         args: &["-n1", "-t1", "--carbontracker=on"],
         body: "exec sleep 300",
+        ends: ("timeout", "0:0"),
         most: 2,
         ..USUAL
     },
@@ -118,6 +123,7 @@ pub(crate) const SLOW_KINDS: [Kind; 2] = [
         name: "out of memory",
         args: &["-n1", "--mem=60"],
         body: "tail /dev/zero",
+        ends: ("out_of_memory", "0:125"),
         most: 3,
         ..USUAL
     },

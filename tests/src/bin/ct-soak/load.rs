@@ -26,14 +26,17 @@ struct Load<'a> {
     site: &'a Site,
     dice: Dice,
     counts: Counts,
-    arrays: BTreeMap<u32, Treatment>,
+    arrays: BTreeMap<u32, &'static Kind>,
     nudges: BTreeMap<u32, u32>,
     /// Jobs that were sent back: Slurm would send back one that is over, too.
     sent_back: BTreeSet<u32>,
 }
 
-/// Submits so many jobs and waits for their end; how many of each kind.
-pub(crate) fn run(site: &Site, n_jobs: usize, seed: u64, end: Instant) -> Result<Counts> {
+/// What was submitted: how many of each kind, and of what kind each array is.
+pub(crate) type Submitted = (Counts, BTreeMap<u32, &'static Kind>);
+
+/// Submits so many jobs and waits for their end.
+pub(crate) fn run(site: &Site, n_jobs: usize, seed: u64, end: Instant) -> Result<Submitted> {
     let dice = Dice::new(seed, 1);
     let mut load = Load {
         site,
@@ -59,7 +62,7 @@ pub(crate) fn run(site: &Site, n_jobs: usize, seed: u64, end: Instant) -> Result
         load.wait_until_below(MOST_QUEUED, end)?;
     }
     load.wait_until_below(1, end)?;
-    Ok(load.counts)
+    Ok((load.counts, load.arrays))
 }
 
 impl Load<'_> {
@@ -69,7 +72,7 @@ impl Load<'_> {
         (kind, kind.most)
     }
 
-    fn submit(&mut self, kind: &Kind, n: usize) -> Result<usize> {
+    fn submit(&mut self, kind: &'static Kind, n: usize) -> Result<usize> {
         if n == 0 {
             return Ok(0);
         }
@@ -85,7 +88,7 @@ impl Load<'_> {
         let script = format!("#!/bin/sh\n{body}\n");
         let job = self.site.cluster.sbatch_with(user, &args, &script)?;
         *self.counts.entry(kind.name).or_default() += n;
-        self.arrays.insert(job.as_u32(), kind.treatment);
+        self.arrays.insert(job.as_u32(), kind);
         Ok(n)
     }
 
@@ -108,7 +111,9 @@ impl Load<'_> {
     }
 
     fn treat(&mut self, job: &Queued) {
-        let Some(treatment) = self.arrays.get(&job.array) else { return };
+        let Some(treatment) = self.arrays.get(&job.array).map(|kind| &kind.treatment) else {
+            return;
+        };
         let is_running = job.state == "RUNNING";
         let has_run = is_running && job.seconds >= RUNS_FOR_S;
         match treatment {

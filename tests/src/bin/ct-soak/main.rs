@@ -10,6 +10,7 @@ mod leaks;
 mod load;
 mod queue;
 mod slurms;
+mod sockets;
 mod traces;
 mod verdict;
 
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use ct_tests::Site;
+use ct_tests::{Shim, Site};
 
 /// How often what was done.
 type Counts = BTreeMap<&'static str, usize>;
@@ -50,20 +51,22 @@ struct Cli {
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     ensure!(ct_tests::accounting_test_is_possible(), "Slurm with slurmdbd and MariaDB is needed");
-    let (site, ledger) = start()?;
+    let (site, tools) = start()?;
     let begun = Instant::now();
     let jobs = cli.jobs.unwrap_or(if cli.long { 3000 } else { 1000 });
     let minutes = cli.minutes.unwrap_or(if cli.long { 45 } else { 10 });
     println!("seed {}; {jobs} jobs within {minutes} min on {} nodes", cli.seed, site.plants.len());
     let end = Instant::now() + Duration::from_secs(minutes * 60);
     let watch = leaks::Watch::begin(&site)?;
-    let (kinds, injected) = run(&site, &cli, jobs, end, &ledger, &watch)?;
+    let (kinds, arrays, done) = run(&site, &cli, jobs, end, &tools, &watch)?;
     println!("jobs submitted: {}", list(&kinds));
-    println!("faults: {}", list(&injected));
+    println!("faults: {}", list(&done.counts));
     println!("all jobs are over after {} s", begun.elapsed().as_secs());
     let over = Instant::now();
-    let mut problems = verdict::judge(&site, kinds.values().sum())?;
+    let deeds = verdict::Deeds { n_jobs: kinds.values().sum(), arrays, of_slurm: done.of_slurm };
+    let (mut problems, seen) = verdict::judge(&site, &deeds)?;
     problems.extend(watch.end(&site)?);
+    problems.extend(verdict::since(&site, &seen)?);
     println!("looked for what is left until {} s after the last job", over.elapsed().as_secs());
     for problem in &problems {
         println!("WRONG: {problem}");
@@ -74,7 +77,7 @@ fn main() -> Result<ExitCode> {
     let verdict = if problems.is_empty() { "nothing is wrong" } else { "wrong" };
     let n = problems.len();
     println!("verdict: {verdict}, {n} disagreements, after {} s", begun.elapsed().as_secs());
-    drop(ledger);
+    drop(tools);
     if !problems.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
@@ -83,8 +86,10 @@ fn main() -> Result<ExitCode> {
 }
 
 /// Four nodes with accounting; the ledger lies on a file system of its own that can be filled.
-fn start() -> Result<(Site, faults::Ledger)> {
+fn start() -> Result<(Site, faults::Tools)> {
+    let shim = Shim::new()?;
     let site = Site::builder()
+        .noded_preload(&shim.library())
         .watts(&[100.0, 90.0, 80.0, 70.0])
         .cluster(|c| c.users(4).accounting().kill_wait_s(2))
         .start()?;
@@ -92,7 +97,7 @@ fn start() -> Result<(Site, faults::Ledger)> {
         site.cluster.add_account(site.cluster.user(n), ["physics", "chemistry"][n % 2])?;
     }
     let ledger = faults::Ledger::mount(&site)?;
-    Ok((site, ledger))
+    Ok((site, faults::Tools { ledger, shim }))
 }
 
 /// The jobs, those of users who wait for them, the faults and the watch, side by side.
@@ -101,14 +106,14 @@ fn run(
     cli: &Cli,
     jobs: usize,
     end: Instant,
-    ledger: &faults::Ledger,
+    tools: &faults::Tools,
     watch: &leaks::Watch,
-) -> Result<(Counts, Counts)> {
+) -> Result<(Counts, BTreeMap<u32, &'static kinds::Kind>, faults::Done)> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let injecting = scope.spawn(|| match cli.calm {
-            true => Ok(Counts::new()),
-            false => faults::inject(site, ledger, cli.seed, &done),
+            true => Ok(faults::Done::default()),
+            false => faults::inject(site, tools, cli.seed, &done),
         });
         let watching = scope.spawn(|| watch.follow(site, &done));
         let n_interactive = jobs / 40;
@@ -118,11 +123,11 @@ fn run(
         done.store(true, Ordering::Relaxed);
         let injected = injecting.join().ok().context("the thread of the faults")?;
         watching.join().ok().context("the thread of the watch")?;
-        let mut kinds = loaded?;
+        let (mut kinds, arrays) = loaded?;
         kinds.extend(asked?);
         let injected = injected?;
         kinds.extend(interactive::run_last(site)?);
-        Ok((kinds, injected))
+        Ok((kinds, arrays, injected))
     })
 }
 
