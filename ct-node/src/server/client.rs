@@ -161,6 +161,9 @@ impl Drop for Client {
 }
 
 #[cfg(test)]
+mod laws;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
