@@ -94,7 +94,7 @@ fn script(dir: &TestDir, commands: &str) -> String {
 #[test]
 fn a_daemon_that_ended_during_a_step_is_started_again_for_the_steps_end() {
     if user_id() != 0 {
-        eprintln!("skipped: a step's end starts the daemon as root only");
+        ct_tests::say_skipped("skipped: a step's end starts the daemon as root only");
         return;
     }
     let dir = TestDir::new();

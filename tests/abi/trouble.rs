@@ -139,7 +139,7 @@ fn a_daemon_that_does_not_answer_costs_half_a_second_in_all() {
 #[test]
 fn a_strangers_socket_is_named_and_nothing_is_sent_to_it() {
     if user_id() != 0 {
-        eprintln!("skipped: only root can listen as somebody else");
+        ct_tests::say_skipped("skipped: only root can listen as somebody else");
         return;
     }
     let dir = TestDir::new();

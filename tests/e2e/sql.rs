@@ -206,7 +206,6 @@ fn spark_says_what_ct_report_says() -> Result<()> {
     Ok(())
 }
 
-#[expect(clippy::print_stderr, reason = "a skipped test says so where cargo test shows it")]
 fn skip(reason: &str) {
-    eprintln!("test skipped: {reason}");
+    ct_tests::say_skipped(&format!("test skipped: {reason}"));
 }

@@ -41,7 +41,7 @@ pub use cluster::{Cluster, JobId, JobInfo, Output, Proctrack, User};
 pub use plant::{Meter, PowerPlant};
 pub use require::{
     accounting_test_is_possible, cgroup_test_is_possible, e2e_is_possible, has_cgroup_v1,
-    has_program, rpm_test_is_wanted,
+    has_program, rpm_test_is_wanted, say_skipped,
 };
 pub use shim::Shim;
 pub use site::Site;

@@ -1,6 +1,8 @@
 //! Whether end-to-end tests can run on this machine.
 
 use std::env;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::Path;
 
 use crate::tree;
@@ -30,7 +32,7 @@ pub fn e2e_is_possible() -> bool {
     let Some(reason) = obstacle() else { return true };
     let reason = format!("{reason}; tests/install-deps.sh installs what is missing");
     assert!(env::var("CT_E2E").as_deref() != Ok("required"), "CT_E2E=required, but {reason}");
-    say(&format!("end-to-end test skipped: {reason}"));
+    say_skipped(&format!("end-to-end test skipped: {reason}"));
     false
 }
 
@@ -48,7 +50,7 @@ pub fn has_cgroup_v1() -> bool {
 /// Says whether a test of control groups can run here; the reason it cannot goes to stderr.
 pub fn cgroup_test_is_possible() -> bool {
     if !has_cgroup_v1() {
-        say(
+        say_skipped(
             "test of control groups skipped: cgroup v1 is not mounted here, or not known to this Slurm",
         );
     }
@@ -68,7 +70,7 @@ pub fn has_program(name: &str, is_installed: bool) -> bool {
     }
     let is_required = is_installed && env::var("CT_E2E").as_deref() == Ok("required");
     assert!(!is_required, "CT_E2E=required, but {name} is missing; see tests/install-deps.sh");
-    say(&format!("test skipped: {name} is missing"));
+    say_skipped(&format!("test skipped: {name} is missing"));
     false
 }
 
@@ -85,7 +87,7 @@ pub fn accounting_test_is_possible() -> bool {
         let reason = format!("{program} is not installed (Debian: slurmdbd mariadb-server)");
         let is_required = env::var("CT_ACCOUNTING").as_deref() == Ok("required");
         assert!(!is_required, "CT_ACCOUNTING=required, but {reason}");
-        say(&format!("test of accounts skipped: {reason}"));
+        say_skipped(&format!("test of accounts skipped: {reason}"));
         return false;
     }
     e2e_is_possible()
@@ -97,7 +99,7 @@ pub fn accounting_test_is_possible() -> bool {
 pub fn rpm_test_is_wanted() -> bool {
     let is_wanted = env::var("CT_RPM").as_deref() == Ok("required");
     if !is_wanted {
-        say("test of the packages for RPM skipped: CT_RPM=required runs it");
+        say_skipped("test of the packages for RPM skipped: CT_RPM=required runs it");
     }
     is_wanted && e2e_is_possible()
 }
@@ -109,7 +111,14 @@ fn obstacle() -> Option<String> {
     (!rustix::process::geteuid().is_root()).then(|| "the cluster's daemons need root".to_owned())
 }
 
+/// Says what a test leaves out: to stderr, which cargo shows of tests that fail, and in the file that
+/// `CT_SKIPPED` names, which tests/run.sh shows at its end.
 #[expect(clippy::print_stderr, reason = "a skipped test says so where cargo test shows it")]
-fn say(text: &str) {
+pub fn say_skipped(text: &str) {
     eprintln!("{text}");
+    let file = env::var_os("CT_SKIPPED").map(|path| OpenOptions::new().append(true).open(path));
+    if let Some(Ok(mut file)) = file {
+        // What cannot be noted is on stderr.
+        let _ = file.write_all(format!("{text}\n").as_bytes());
+    }
 }

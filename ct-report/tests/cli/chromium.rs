@@ -5,7 +5,8 @@
 //! an image.
 
 use std::env;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -49,7 +50,13 @@ pub(crate) fn find() -> Option<PathBuf> {
             env::var("CT_CHROMIUM").as_deref() != Ok("required"),
             "CT_CHROMIUM=required, but {reason}"
         );
-        eprintln!("test of pages in a browser skipped: {reason}");
+        let text = format!("test of pages in a browser skipped: {reason}");
+        eprintln!("{text}");
+        // tests/run.sh shows it at its end.
+        if let Some(path) = env::var_os("CT_SKIPPED") {
+            let file = OpenOptions::new().append(true).open(path);
+            let _ = file.and_then(|mut file| writeln!(file, "{text}"));
+        }
     }
     found
 }

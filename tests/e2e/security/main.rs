@@ -23,13 +23,12 @@ const STRANGER: u32 = 4202;
 /// Says whether these tests can run: they start ct-noded as root and attack it as others.
 ///
 /// With `CT_E2E=required` they fail where they cannot.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
         let is_required = std::env::var("CT_E2E").as_deref() == Ok("required");
         assert!(!is_required, "CT_E2E=required, but only root can start ct-noded as sites do");
-        eprintln!("skipped: only root can start ct-noded as sites do");
+        ct_tests::say_skipped("skipped: only root can start ct-noded as sites do");
     }
     is_root
 }
