@@ -127,7 +127,7 @@ fn what_is_not_the_owners_log_is_refused_and_nothing_is_written_to_it() {
     for path in [&root_file, &others_file] {
         assert_eq!(fs::read_to_string(path).unwrap(), "untouched\n", "{}", path.display());
     }
-    // Where squeue finds no slurm.conf the logs stay open for the half a minute that it is asked.
+    // They stay open until it is known how the job ended.
     let end = Instant::now() + Duration::from_secs(90);
     while opened(&noded).len() > before {
         assert!(Instant::now() < end, "{before} descriptors before, now {:?}", opened(&noded));

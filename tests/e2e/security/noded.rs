@@ -1,7 +1,7 @@
 //! A ct-noded that root starts, as on a node, with a power plant in place of hardware.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,7 +19,8 @@ pub(crate) const WATTS: f64 = 100.0;
 /// What a test changes of it.
 pub(crate) struct Setup {
     pub(crate) config: &'static str,
-    /// Directories searched for programs before the usual ones.
+    /// A directory searched for programs before the usual ones; without one there is a `squeue` that
+    /// knows no job, so that none waits for slurmctld's word on it.
     pub(crate) path: Option<PathBuf>,
     /// Hard limit of open files.
     pub(crate) n_files: u32,
@@ -54,6 +55,8 @@ impl Noded {
         };
         let plant = PowerPlant::start(&dir.path().join("plant"), spec).unwrap();
         write_config(dir.path(), &plant, setup.config);
+        fs::create_dir(dir.path().join("bin")).unwrap();
+        symlink("/bin/true", dir.path().join("bin/squeue")).unwrap();
         let child = command(dir.path(), setup).spawn().unwrap();
         let noded = Self { child, _plant: plant, dir };
         noded.wait_until_it_listens();
@@ -159,7 +162,7 @@ pub(crate) fn write_config(dir: &Path, plant: &PowerPlant, more: &str) {
 /// The daemon's command, with an environment that is a secret, and its words in `noded.err`.
 pub(crate) fn command(dir: &Path, setup: &Setup) -> Command {
     let noded = artifact::built("ct-node", "ct-noded").unwrap();
-    let path = setup.path.as_ref().map(|p| format!("{}:", p.display())).unwrap_or_default();
+    let path = setup.path.clone().unwrap_or_else(|| dir.join("bin"));
     let mut command = Command::new("prlimit");
     command
         .arg(format!("--nofile={}:{}", setup.n_files, setup.n_files))
@@ -167,7 +170,7 @@ pub(crate) fn command(dir: &Path, setup: &Setup) -> Command {
         .args(["--foreground", "--node", "n1", "--config"])
         .arg(dir.join("carbontracker.toml"))
         .env_clear()
-        .env("PATH", format!("{path}/usr/sbin:/usr/bin:/sbin:/bin"))
+        .env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", path.display()))
         .env("SECRET", "of-root")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
