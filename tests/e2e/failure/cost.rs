@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use ct_tests::{Cluster, JobId, Site, e2e_is_possible};
 use rustix::process::Signal;
 
-use crate::outcome::{one_record_each, record, signal};
+use crate::outcome::{one_record_each, signal};
 
 /// What it may add, in the median.
 const MOST_ADDED: Duration = Duration::from_millis(50);
@@ -108,8 +108,6 @@ fn what_is_gone_or_closed_adds_next_to_nothing_to_a_job() -> Result<()> {
             ("log directory closed", &mut || run("log_dir:/proc/logs")),
         ],
     )?;
-    for job in jobs {
-        record(&site, job)?;
-    }
+    ensure!(jobs.len() >= 5 * JOBS, "{} jobs", jobs.len());
     one_record_each(&site)
 }

@@ -21,11 +21,11 @@ fn that_hangs_costs_a_job_less_than_a_second_and_the_other_meters_nothing() -> R
     let hang = site.plants[0].nvml_dir().join("gpu0/hang_ms");
     // It hangs once: until its call returns, the meter is set aside.
     let (delayed, jobs) = median_of(3, || {
-        std::fs::write(&hang, "3000")?;
+        std::fs::write(&hang, "2500")?;
         let ran = run(&site);
         std::fs::write(&hang, "0")?;
         // It is back by then, and the note of a hook that waited is away.
-        std::thread::sleep(std::time::Duration::from_secs(4));
+        std::thread::sleep(std::time::Duration::from_secs(3));
         ran
     })?;
     std::fs::write(&hang, "60000")?;
