@@ -76,8 +76,26 @@ pub struct Sampler {
     /// How often meters were found since the start.
     n_found: u64,
     failures: Vec<String>,
+    /// Outages of searches that ended since the last sample.
+    over: Vec<String>,
     /// Since when, and why, the CPU time of the node is not known.
     busy_outage: Option<(Moment, String)>,
+}
+
+/// What all meters said at one instant, before anything is made of it.
+#[derive(Debug)]
+pub struct Look {
+    /// When it was.
+    pub at: Moment,
+    readings: Vec<Result<u64, ReadError>>,
+    busy: Option<Result<CpuBusy, ReadError>>,
+}
+
+impl Look {
+    /// Whether every meter answered.
+    pub fn is_whole(&self) -> bool {
+        self.readings.iter().all(Result::is_ok) && self.busy.as_ref().is_none_or(Result::is_ok)
+    }
 }
 
 /// The last sample, but for the counters.
@@ -105,6 +123,7 @@ impl Sampler {
             places: None,
             n_found: 0,
             failures: Vec::new(),
+            over: Vec::new(),
             busy_outage: None,
         }
     }
@@ -175,14 +194,15 @@ impl Sampler {
         places.search(&mut self.searches, *last);
     }
 
-    /// Takes meters that answered late, or whose driver came after the start.
-    fn take_found(&mut self) {
+    /// Takes meters that answered late, or whose driver came after the start. A look from before it has
+    /// no reading of them.
+    pub fn take_found(&mut self) {
         if self.searches.is_empty() {
             return;
         }
         let answers = self.searches.take_found(&now());
         for Answer { name, mut found, outage } in answers {
-            self.failures.extend(outage);
+            self.over.extend(outage);
             self.said.insert(name, std::mem::take(&mut found.problems));
             self.add(found);
         }
@@ -239,14 +259,27 @@ impl Sampler {
 
     /// Samples now; the interval since the last sample, if there was one.
     pub fn sample(&mut self) -> Option<Interval> {
-        self.failures.clear();
         self.take_found();
+        let look = self.look();
+        self.take(look)
+    }
+
+    /// Reads everything now, and makes nothing of it yet.
+    pub fn look(&mut self) -> Look {
         let readings = self.read();
         // Time is taken after the counters: a slow meter's wait belongs to the interval it ends.
         let at = now();
+        Look { at, readings, busy: self.stat.as_mut().map(StatFile::read) }
+    }
+
+    /// Takes a look for a sample, the earliest first; the interval since the one before, if there was
+    /// one.
+    pub fn take(&mut self, look: Look) -> Option<Interval> {
+        self.failures = std::mem::take(&mut self.over);
+        let Look { at, readings, busy } = look;
         let last = self.last.take();
-        let busy = self.read_busy(at);
-        let steps = self.take(readings, last.as_ref().map(|l| l.at), at);
+        let busy = busy.and_then(|read| self.take_busy(read, at));
+        let steps = self.step(readings, last.as_ref().map(|l| l.at), at);
         let Some(last) = last else {
             self.last = Some(Last { at, busy });
             return None;
@@ -273,7 +306,7 @@ impl Sampler {
         readings.into_iter().flatten().collect()
     }
 
-    fn take(
+    fn step(
         &mut self,
         readings: Vec<Result<u64, ReadError>>,
         last: Option<Moment>,
@@ -301,8 +334,8 @@ impl Sampler {
         energies
     }
 
-    fn read_busy(&mut self, at: Moment) -> Option<CpuBusy> {
-        match self.stat.as_mut()?.read() {
+    fn take_busy(&mut self, read: Result<CpuBusy, ReadError>, at: Moment) -> Option<CpuBusy> {
+        match read {
             Ok(busy) => {
                 if let Some((since, reason)) = self.busy_outage.take() {
                     let (since, until) = (timestamp(&since), timestamp(&at));
@@ -385,6 +418,25 @@ mod tests {
         let mut s = sampler(devices, &[&[Some(999_999_990), Some(5)], &[Some(10), Some(7)]]);
         assert!(s.sample().is_none());
         assert_eq!(energies(&s.sample().unwrap()), [(20, true), (2000, true)]);
+    }
+
+    #[test]
+    fn looks_that_are_taken_later_say_the_same() {
+        let script: &[&[Option<u64>]] = &[&[Some(1)], &[Some(5)], &[None], &[Some(11)]];
+        let mut later = sampler(vec![device("a", 1, true)], script);
+        later.stat = None;
+        later.sample();
+        let looks = [later.look(), later.look(), later.look()];
+        assert_eq!(looks.each_ref().map(Look::is_whole), [true, false, true]);
+        let intervals = looks.map(|look| later.take(look).unwrap());
+        assert_eq!(
+            intervals.each_ref().map(|i| energies(i)[0]),
+            [(4, true), (0, false), (6, true)]
+        );
+        assert_eq!(intervals[1].end, intervals[2].start);
+        assert!(
+            later.failures().iter().any(|line| line.starts_with("a: energy counter x vanished"))
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod gpus;
 mod inventory;
 mod late;
 mod lifecycle;
+mod looks;
 mod process;
 
 pub use baseline::Baselines;
@@ -32,6 +33,7 @@ use ct_core::sample::Moment;
 use ct_core::sampler::{Sampler, now};
 
 use activity::Activities;
+use looks::{NodeLook, is_alone};
 
 use crate::account_watch::AccountWatch;
 use crate::pace::{Limit, Paces};
@@ -69,6 +71,8 @@ pub struct Station {
     series: Option<SeriesWatch>,
     accounts: Option<AccountWatch>,
     sampler: Sampler,
+    /// Of samples that are still to be made, the earliest first.
+    looks: Vec<NodeLook>,
     jobs: BTreeMap<u32, Job>,
     /// Those of an earlier life whose processes are gone, in the gap that nobody knows their end in.
     gone: BTreeSet<u32>,
@@ -115,6 +119,7 @@ impl Station {
             config,
             node,
             sampler,
+            looks: Vec::new(),
             jobs: BTreeMap::new(),
             gone: BTreeSet::new(),
             ended: Vec::new(),
@@ -200,11 +205,7 @@ impl Station {
     /// Whether nothing waits that somebody else is to do: records, lines, jobs to be ended or seen by
     /// other nodes.
     pub fn is_quiet(&self) -> bool {
-        let is_quiet = |job: &Job| {
-            let is_alone = job.facts.n_nodes.unwrap_or(1) <= 1;
-            is_alone && job.settings.budget.is_none() && job.waits_since().is_none()
-        };
-        self.ended.is_empty() && self.books.lines.is_empty() && self.jobs.values().all(is_quiet)
+        self.ended.is_empty() && self.books.lines.is_empty() && self.jobs.values().all(is_alone)
     }
 
     /// What surrounds every job.
@@ -214,21 +215,16 @@ impl Station {
 
     /// Samples, charges the jobs, and says when that was.
     pub fn sample(&mut self) -> Moment {
+        self.take_looks();
         self.refresh_series();
         let n_found = self.sampler.n_found();
-        let interval = self.sampler.sample();
+        self.sampler.take_found();
         if self.sampler.n_found() != n_found {
             self.take_new_meters();
         }
-        if let Some(interval) = interval {
-            self.refresh_gpus();
-            self.charge(&interval);
-            self.gone.clear();
-        }
-        for job in self.jobs.values_mut() {
-            let room = MOST_WARNINGS.saturating_sub(job.warnings.len());
-            job.warnings.extend(self.sampler.failures().iter().take(room).cloned());
-        }
+        self.refresh_gpus();
+        let look = self.look();
+        self.take(look);
         self.check_budgets();
         self.look_for_missing_gpus();
         self.sampler.last_at().unwrap_or_else(now)
@@ -315,7 +311,7 @@ impl Station {
         let asked = self.jobs.values().map(next_of_job).min().unwrap_or(idle);
         let due = asked.min(idle.max(MOST_IDLE)).min(self.sampler.longest_interval());
         let at = now();
-        let Some(last) = self.sampler.last_at() else { return Duration::ZERO };
+        let Some(last) = self.looked_at() else { return Duration::ZERO };
         if hour_of(&at) != hour_of(&last) {
             return Duration::ZERO;
         }

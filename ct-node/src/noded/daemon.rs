@@ -38,7 +38,7 @@ const REFUSALS: Duration = Duration::from_secs(60);
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Longest time between two turns of all that follows a sample, where it changed nothing but energies:
 /// what a wake-up costs is code that is not in the caches.
-const QUIET: Duration = Duration::from_secs(5);
+const QUIET: Duration = Duration::from_secs(10);
 /// Time between two looks at jobs whose end is being found out.
 const CLOSING: Duration = Duration::from_millis(500);
 
@@ -163,7 +163,11 @@ impl Daemon {
             }
             if self.station.next_sample_in().is_zero() {
                 self.unseen.look_if_due(&mut self.station);
-                self.station.sample();
+                if self.is_quiet() && self.last_turn.elapsed() < QUIET {
+                    self.station.tick();
+                } else {
+                    self.station.sample();
+                }
             }
             if last_look.elapsed() >= LOOK_FOR_LOST {
                 last_look = Instant::now();

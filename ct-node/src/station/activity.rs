@@ -102,6 +102,25 @@ impl Kept {
     }
 }
 
+/// What a job's cgroup said of its CPU time.
+#[derive(Debug)]
+struct CpuTime {
+    read: Result<CpuReading, ReadError>,
+    /// Whether it is another cgroup than the one before.
+    is_another: bool,
+}
+
+/// The same of all jobs that have one, at one look.
+#[derive(Debug, Default)]
+pub(super) struct CpuTimes(BTreeMap<u32, CpuTime>);
+
+impl CpuTimes {
+    /// Whether every cgroup was there, and the same as before.
+    pub(super) fn is_whole(&self) -> bool {
+        self.0.values().all(|time| time.read.is_ok() && !time.is_another)
+    }
+}
+
 /// What one job did.
 #[derive(Debug, Default)]
 struct Activity {
@@ -265,8 +284,26 @@ impl Activities {
 }
 
 impl Station {
-    /// Reads the CPU time of every job; returns the system's where the node's is known.
-    pub(super) fn read_activity(&mut self, node: Option<&CpuBusy>) -> Option<Duration> {
+    /// Reads the CPU time of every job.
+    pub(super) fn look_at_activity(&mut self) -> CpuTimes {
+        let activities = &mut self.activities;
+        let mut times = BTreeMap::new();
+        for (job_id, job) in &self.jobs {
+            let Some(cgroup) = &job.cgroup else { continue };
+            let file = &mut activities.jobs.entry(*job_id).or_default().kept.time;
+            let read = file.read(cgroup, &self.config.path.cgroupfs, &activities.packages);
+            times.insert(*job_id, CpuTime { read, is_another: file.is_another() });
+        }
+        CpuTimes(times)
+    }
+
+    /// Takes what a look said of the CPU time of every job; returns the system's where the node's is
+    /// known.
+    pub(super) fn take_activity(
+        &mut self,
+        node: Option<&CpuBusy>,
+        mut times: CpuTimes,
+    ) -> Option<Duration> {
         // A job's CPU time may be out of reach at any time, and then that of its CPUs is wanted.
         let by_cpu = node.map(|busy| busy.by_cpu.clone());
         self.activities.busy = by_cpu.filter(|by_cpu| !by_cpu.is_empty());
@@ -278,7 +315,8 @@ impl Station {
         for (job_id, job) in &mut self.jobs {
             let kept = earlier.remove(job_id).map(|a| a.kept).unwrap_or_default();
             let cgroupfs = &self.config.path.cgroupfs;
-            let activity = read_job(job, kept, &self.activities, cgroupfs, n_cpus);
+            let read = times.0.remove(job_id);
+            let activity = take_job(job, kept, read, &self.activities, cgroupfs, n_cpus);
             total += activity.time.unwrap_or_default();
             jobs.insert(*job_id, activity);
         }
@@ -308,9 +346,10 @@ impl Station {
 }
 
 /// What a job held and did since the last sample.
-fn read_job(
+fn take_job(
     job: &mut Job,
     mut kept: Kept,
+    read: Option<CpuTime>,
     node: &Activities,
     cgroupfs: &Path,
     n_cpus: u32,
@@ -322,7 +361,7 @@ fn read_job(
     if let Some(set) = &own {
         job.cpuset_share = Some((set.len() as f64 / f64::from(n_cpus.max(1))).min(1.0));
     }
-    let (time, source) = match read_time(job, &mut kept.time, node.packages(), cgroupfs) {
+    let (time, source) = match take_time(job, read, cgroupfs) {
         Reading::Time(time) => (Some(time), ActivitySource::Cgroup),
         // While its cgroup is gone the job runs nothing, unless it was gone before we could look.
         Reading::Gone => {
@@ -358,16 +397,13 @@ enum Reading {
     Unknown,
 }
 
-fn read_time(
-    job: &mut Job,
-    file: &mut CpuTimeFile,
-    packages: &Packages,
-    cgroupfs: &Path,
-) -> Reading {
-    let Some(cgroup) = &job.cgroup else { return Reading::Unknown };
-    match file.read(cgroup, cgroupfs, packages) {
+fn take_time(job: &mut Job, read: Option<CpuTime>, cgroupfs: &Path) -> Reading {
+    let Some((cgroup, CpuTime { read, is_another })) = job.cgroup.as_ref().zip(read) else {
+        return Reading::Unknown;
+    };
+    match read {
         Ok(time) => {
-            if file.is_another() {
+            if is_another {
                 job.cpu_time.lifetime_ended();
             }
             Reading::Time(job.cpu_time.advance(time))
@@ -425,7 +461,11 @@ mod tests {
         job.cgroup = Some(ct_core::slurm::CgroupPaths::V1("slurm/job_7".into()));
         let packages = Packages::default();
         let mut file = CpuTimeFile::default();
-        let mut read = |job: &mut Job| read_time(job, &mut file, &packages, root.path());
+        let mut read = |job: &mut Job| {
+            let read = file.read(job.cgroup.as_ref().unwrap(), root.path(), &packages);
+            let is_another = file.is_another();
+            take_time(job, Some(CpuTime { read, is_another }), root.path())
+        };
         let time = |ms| {
             Reading::Time(CpuReading { total: Duration::from_millis(ms), ..CpuReading::default() })
         };

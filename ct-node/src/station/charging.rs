@@ -14,6 +14,7 @@ use ct_core::source::Device;
 use ct_core::units::{Microjoules, Watts};
 use serde::{Deserialize, Serialize};
 
+use super::activity::CpuTimes;
 use super::gpus::names_gpus;
 use super::{Station, configured_w};
 
@@ -107,15 +108,16 @@ impl Station {
 
     /// Ends the node's line: what comes next is on another.
     pub fn close_line(&mut self) {
+        self.take_looks();
         if let Some(span) = self.books.book.close() {
             let record = self.line(span);
             self.books.lines.push(record);
         }
     }
 
-    pub(super) fn charge(&mut self, interval: &Interval) {
+    pub(super) fn charge(&mut self, interval: &Interval, times: CpuTimes) {
         let is_gap = std::mem::take(&mut self.is_resumed);
-        let system_cpu_time = self.read_activity(interval.busy.as_ref());
+        let system_cpu_time = self.take_activity(interval.busy.as_ref(), times);
         let mut situation = self.situation(interval, system_cpu_time);
         if !is_gap {
             self.learn_idle_power(interval, &situation);

@@ -141,8 +141,8 @@ impl Station {
 
     /// Looks at what may have changed since the last sample: devices of new cgroups, processes.
     pub(super) fn refresh_gpus(&mut self) {
-        let young = |job: &&Job| job.elapsed() <= CONFIRM_WITHIN && names_gpus(&job.facts);
-        let jobs: Vec<u32> = self.jobs.values().filter(young).map(|j| j.facts.job_id).collect();
+        let jobs = self.jobs.values().filter(|job| is_to_be_confirmed(job));
+        let jobs: Vec<u32> = jobs.map(|job| job.facts.job_id).collect();
         for job_id in jobs {
             self.confirm_gpus(job_id);
         }
@@ -150,6 +150,11 @@ impl Station {
         if self.jobs.values().any(|job| job.settings.devices_by_pid) {
             self.look_at_processes();
         }
+    }
+
+    /// Whether samples are to find out whose GPU is which.
+    pub(super) fn is_looking_for_gpus(&self) -> bool {
+        self.jobs.values().any(|job| job.settings.devices_by_pid || is_to_be_confirmed(job))
     }
 
     fn confirm_gpus(&mut self, job_id: u32) {
@@ -225,6 +230,11 @@ pub(super) fn add_step_gpus(facts: &mut JobFacts, more: Option<&str>) -> bool {
 /// Whether a job was given GPUs of which none was found.
 fn has_no_gpu(job: &Job) -> bool {
     job.gpus.is_empty() && names_gpus(&job.facts)
+}
+
+/// Whether a job's GPUs are still compared with the device files that its processes may open.
+fn is_to_be_confirmed(job: &Job) -> bool {
+    job.elapsed() <= CONFIRM_WITHIN && names_gpus(&job.facts)
 }
 
 /// Whether a job was given GPUs, found or not.

@@ -11,6 +11,7 @@ use super::*;
 
 mod late;
 mod laws;
+mod looks;
 mod outages;
 mod packages;
 
@@ -49,7 +50,8 @@ impl Bench {
     /// Four CPUs, one package, no cgroups: every job has its allocated share.
     fn new() -> Self {
         let procfs = tempfile::tempdir().unwrap();
-        let stat = "cpu 0 0 0 0 0 0 0 0\ncpu0 0\ncpu1 0\ncpu2 0\ncpu3 0\n";
+        let idle = |name: &str| format!("{name} 0 0 0 0 0 0 0 0\n");
+        let stat: String = ["cpu ", "cpu0", "cpu1", "cpu2", "cpu3"].map(idle).concat();
         fs::write(procfs.path().join("stat"), stat).unwrap();
         let counter = Arc::new(Mutex::new(0));
         let device = Device::new(Component::Cpu, "cpu:0", "rapl:cpu-0", "rapl");

@@ -142,7 +142,8 @@ impl Life {
         let by_cpu = [2, 1].map(|n| Duration::from_micros(step.used_us * n / 3)).to_vec();
         let busy = Some(CpuBusy { all: Duration::from_micros(step.used_us), by_cpu });
         let interval = Interval { start, end: self.at, devices, busy };
-        self.station.charge(&interval);
+        let times = self.station.look_at_activity();
+        self.station.charge(&interval, times);
         self.lines.append(self.station.lines_mut());
     }
 

@@ -92,7 +92,8 @@ impl Machine {
         let devices = joules.map(device).to_vec();
         let by_cpu = std::mem::take(&mut self.busy_ms).map(Duration::from_millis).to_vec();
         let busy = Some(CpuBusy { all: by_cpu.iter().sum(), by_cpu });
-        self.station.charge(&Interval { start, end, devices, busy });
+        let times = self.station.look_at_activity();
+        self.station.charge(&Interval { start, end, devices, busy }, times);
     }
 
     fn cpu_j(&self, id: u32) -> f64 {

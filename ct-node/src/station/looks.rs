@@ -1,0 +1,93 @@
+//! Samples that are due while nobody waits for what they say: looked at in time, and split together.
+//!
+//! Most of what a wake-up costs is code that is not in the caches any more: to split ten samples in a
+//! row costs little more than to split one. What is read, and when, is the same.
+
+use std::time::Duration;
+
+use ct_core::job::Job;
+use ct_core::sample::Moment;
+use ct_core::sampler::{Look, now};
+
+use super::Station;
+use super::activity::CpuTimes;
+
+/// Longest time in which looks are only kept; a daemon that is killed meanwhile books it as a gap.
+const HOLD: Duration = Duration::from_secs(10);
+/// Age from which a job is left alone: much is found out about one that has just begun.
+const CALM: Duration = Duration::from_secs(10);
+/// Most looks that are kept.
+pub(super) const MOST_LOOKS: usize = 32;
+
+/// What there was to read at one instant.
+#[derive(Debug)]
+pub(super) struct NodeLook {
+    meters: Look,
+    times: CpuTimes,
+}
+
+impl Station {
+    /// A sample is due: it is made, or only looked at and kept. Returns whether all are made.
+    pub fn tick(&mut self) -> bool {
+        if !self.may_hold() {
+            self.sample();
+            return true;
+        }
+        self.hold()
+    }
+
+    /// Looks, and keeps that, unless something in it is to be seen to at once.
+    fn hold(&mut self) -> bool {
+        let look = self.look();
+        let is_whole = look.meters.is_whole() && look.times.is_whole();
+        self.looks.push(look);
+        if is_whole && self.looks.len() < MOST_LOOKS {
+            return false;
+        }
+        self.take_looks();
+        true
+    }
+
+    /// Reads meters and control groups.
+    pub(super) fn look(&mut self) -> NodeLook {
+        NodeLook { meters: self.sampler.look(), times: self.look_at_activity() }
+    }
+
+    /// When meters were last read.
+    pub(super) fn looked_at(&self) -> Option<Moment> {
+        self.looks.last().map(|look| look.meters.at).or(self.sampler.last_at())
+    }
+
+    /// Makes the samples of all looks that were kept.
+    pub(super) fn take_looks(&mut self) {
+        for look in std::mem::take(&mut self.looks) {
+            self.take(look);
+        }
+    }
+
+    /// Makes a sample of a look: charges the jobs.
+    pub(super) fn take(&mut self, look: NodeLook) {
+        if let Some(interval) = self.sampler.take(look.meters) {
+            self.charge(&interval, look.times);
+            self.gone.clear();
+        }
+        for job in self.jobs.values_mut() {
+            let room = super::MOST_WARNINGS.saturating_sub(job.warnings.len());
+            job.warnings.extend(self.sampler.failures().iter().take(room).cloned());
+        }
+    }
+
+    /// Whether nothing depends on what the next sample says, and the last one is not long ago.
+    fn may_hold(&self) -> bool {
+        let is_fresh = self.sampler.last_at().is_some_and(|last| now().since(&last) < HOLD);
+        let is_searching = self.sampler.is_searching() || self.is_looking_for_gpus();
+        let is_calm = |job: &Job| is_alone(job) && job.elapsed() >= CALM;
+        is_fresh && !is_searching && self.accounts.is_none() && self.jobs.values().all(is_calm)
+    }
+}
+
+/// Whether nobody but its owner, on request, looks at a job: no other node, no budget, no question.
+pub(super) fn is_alone(job: &Job) -> bool {
+    let is_on_one_node = job.facts.n_nodes.unwrap_or(1) <= 1;
+    is_on_one_node && job.settings.budget.is_none() && job.waits_since().is_none()
+}
