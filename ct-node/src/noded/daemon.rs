@@ -163,7 +163,7 @@ impl Daemon {
             }
             if self.station.next_sample_in().is_zero() {
                 self.unseen.look_if_due(&mut self.station);
-                if self.is_quiet() && self.last_turn.elapsed() < QUIET {
+                if self.last_turn.elapsed() < QUIET {
                     self.station.tick();
                 } else {
                     self.station.sample();

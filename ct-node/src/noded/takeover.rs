@@ -8,7 +8,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ct_core::protocol::{Reply, Request, parse_reply};
+use ct_core::protocol::Request;
+use serde_json::Value;
 
 use crate::exchange::exchange;
 
@@ -38,12 +39,12 @@ pub(super) fn lock_in_turn(
             }
             return Ok(taken);
         }
-        let reply = exchange(socket, &Request::Yield {}, ANSWER);
-        match reply.ok().and_then(|line| parse_reply(&line).ok()) {
-            Some(Reply::Error { .. }) => return Ok(None),
-            Some(_) => has_yielded = true,
-            // It does not listen yet, or no more.
-            None => {}
+        // Where none comes it does not listen yet, or no more.
+        if let Ok(reply) = exchange(socket, &Request::Yield {}, ANSWER) {
+            if is_refusal(&reply) {
+                return Ok(None);
+            }
+            has_yielded = true;
         }
         if Instant::now() >= end {
             return Ok(None);
@@ -52,12 +53,18 @@ pub(super) fn lock_in_turn(
     }
 }
 
+/// Whether a reply is an error. Nothing else of it is asked, so the daemon has no parser of replies: its
+/// code is memory of the node's.
+fn is_refusal(reply: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(reply).is_ok_and(|reply| reply["reply"] == "error")
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::os::unix::net::UnixListener;
 
-    use ct_core::protocol::{parse_request, to_line};
+    use ct_core::protocol::{Reply, parse_request, to_line};
 
     use super::super::run_dir::lock;
     use super::*;

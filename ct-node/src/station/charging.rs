@@ -130,6 +130,8 @@ impl Station {
             self.book(&part, &situation, is_gap || n_missing > 0);
         }
         self.books.book.warn(self.sampler.failures());
+        // The line may have begun with this interval.
+        self.note_unseen();
         let (devices, is_searching) = (self.sampler.devices(), self.sampler.is_searching());
         for job in self.jobs.values_mut() {
             let is_there = !self.gone.contains(&job.facts.job_id);

@@ -107,6 +107,11 @@ impl Station {
     /// Says which jobs run here that no hook has told of: the node is not idle.
     pub fn set_unseen(&mut self, jobs: BTreeSet<u32>) {
         self.unseen = jobs;
+        self.note_unseen();
+    }
+
+    /// Notes them in the node's open line.
+    pub(super) fn note_unseen(&mut self) {
         if !self.unseen.is_empty() {
             let jobs: Vec<String> = self.unseen.iter().take(10).map(u32::to_string).collect();
             let text = format!("jobs that no hook has told of ran here: {}", jobs.join(", "));

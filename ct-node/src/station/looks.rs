@@ -82,7 +82,10 @@ impl Station {
         let is_fresh = self.sampler.last_at().is_some_and(|last| now().since(&last) < HOLD);
         let is_searching = self.sampler.is_searching() || self.is_looking_for_gpus();
         let is_calm = |job: &Job| is_alone(job) && job.elapsed() >= CALM;
-        is_fresh && !is_searching && self.accounts.is_none() && self.jobs.values().all(is_calm)
+        let has_only_calm_jobs = !self.jobs.is_empty() && self.jobs.values().all(is_calm);
+        // Whether idle power may be learned is known at the instant only.
+        let is_known = self.unseen.is_empty() && !is_searching;
+        is_fresh && is_known && has_only_calm_jobs && self.accounts.is_none()
     }
 }
 
