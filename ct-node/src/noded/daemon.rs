@@ -163,10 +163,11 @@ impl Daemon {
             }
             if self.station.next_sample_in().is_zero() {
                 self.unseen.look_if_due(&mut self.station);
-                if self.last_turn.elapsed() < QUIET {
-                    self.station.tick();
-                } else {
+                if self.last_turn.elapsed() >= QUIET {
                     self.station.sample();
+                } else if !self.station.tick() && !self.is_eventful {
+                    // Nothing is new to anybody.
+                    continue;
                 }
             }
             if last_look.elapsed() >= LOOK_FOR_LOST {
