@@ -73,6 +73,8 @@ pub struct Station {
     sampler: Sampler,
     /// Of samples that are still to be made, the earliest first.
     looks: Vec<NodeLook>,
+    /// When a sample was last made with all that belongs to it.
+    sampled_at: Option<Moment>,
     jobs: BTreeMap<u32, Job>,
     /// Those of an earlier life whose processes are gone, in the gap that nobody knows their end in.
     gone: BTreeSet<u32>,
@@ -120,6 +122,7 @@ impl Station {
             node,
             sampler,
             looks: Vec::new(),
+            sampled_at: None,
             jobs: BTreeMap::new(),
             gone: BTreeSet::new(),
             ended: Vec::new(),
@@ -222,12 +225,14 @@ impl Station {
         if self.sampler.n_found() != n_found {
             self.take_new_meters();
         }
-        self.refresh_gpus();
         let look = self.look();
+        // After the meters are read: a driver takes its time, and an event is of its instant.
+        self.refresh_gpus();
         self.take(look);
         self.check_budgets();
         self.look_for_missing_gpus();
-        self.sampler.last_at().unwrap_or_else(now)
+        self.sampled_at = self.sampler.last_at();
+        self.sampled_at.unwrap_or_else(now)
     }
 
     /// Meters were found that answered late, or whose driver came after the start.

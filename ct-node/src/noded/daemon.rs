@@ -37,8 +37,9 @@ const REFUSALS: Duration = Duration::from_secs(60);
 /// How long the end waits for the ledger.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Longest time between two turns of all that follows a sample, where it changed nothing but energies:
-/// what a wake-up costs is code that is not in the caches.
-const QUIET: Duration = Duration::from_secs(10);
+/// what a wake-up costs is code that is not in the caches. Less than ten seconds by what a wake-up may be
+/// late.
+const QUIET: Duration = Duration::from_millis(9500);
 /// Time between two looks at jobs whose end is being found out.
 const CLOSING: Duration = Duration::from_millis(500);
 
@@ -165,9 +166,8 @@ impl Daemon {
                 self.unseen.look_if_due(&mut self.station);
                 if self.last_turn.elapsed() >= QUIET {
                     self.station.sample();
-                } else if !self.station.tick() && !self.is_eventful {
-                    // Nothing is new to anybody.
-                    continue;
+                } else {
+                    self.station.tick();
                 }
             }
             if last_look.elapsed() >= LOOK_FOR_LOST {

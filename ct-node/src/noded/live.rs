@@ -27,7 +27,7 @@ use crate::station::Station;
 use files::Command;
 
 /// How long an event waits for the other nodes' files.
-const PATIENCE: Duration = Duration::from_millis(150);
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Time that each node of a job adds to the interval of its writes.
 const SPREAD_PER_NODE: Duration = Duration::from_millis(50);
 

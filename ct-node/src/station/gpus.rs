@@ -10,6 +10,7 @@ use ct_core::gpu::{Claim, DeviceFile, Held, Machine, WARNING, resolve};
 use ct_core::job::Job;
 use ct_core::protocol::JobFacts;
 use ct_core::record::GpuShare;
+use ct_core::sampler::now;
 use ct_core::source::gpu_files::{Allowed, read_allowed, read_instances};
 use ct_core::source::processes::{read_cgroup_pids, read_tree_pids};
 use ct_core::source::{GpuProcess, Partition};
@@ -82,9 +83,10 @@ impl Station {
             let before = held(self);
             self.resolve_gpus(job_id, None);
             self.confirm_gpus(job_id);
-            let (is_new, at) = (held(self) != before, self.sampler.last_at());
-            if let (true, Some(job), Some(at)) = (is_new, self.jobs.get_mut(&job_id), at) {
-                let at = at.wall.format("%Y-%m-%dT%H:%M:%SZ");
+            let is_new = held(self) != before;
+            if let (true, Some(job)) = (is_new, self.jobs.get_mut(&job_id)) {
+                // They are read with the sample that is being made.
+                let at = now().wall.format("%Y-%m-%dT%H:%M:%SZ");
                 job.warnings
                     .insert(format!("energy of GPUs found at {at} is included from then on"));
             }

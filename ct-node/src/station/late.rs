@@ -34,6 +34,7 @@ impl Station {
         }
         let late = told_late(&end.job, now());
         if late.is_some_and(|told| job.was_over_at(told)) {
+            self.take_looks();
             // What is drawn until the coming sample is not of a job that was over before.
             self.gone.insert(job_id);
         }

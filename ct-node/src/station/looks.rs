@@ -79,13 +79,18 @@ impl Station {
 
     /// Whether nothing depends on what the next sample says, and the last one is not long ago.
     fn may_hold(&self) -> bool {
-        let is_fresh = self.sampler.last_at().is_some_and(|last| now().since(&last) < HOLD);
+        // By the next look it would be too old, where looks are far apart.
+        let at = now();
+        let until_next = self.looked_at().map_or(HOLD, |last| at.since(&last));
+        let is_fresh = self.sampled_at.is_some_and(|last| at.since(&last) + until_next <= HOLD);
         let is_searching = self.sampler.is_searching() || self.is_looking_for_gpus();
         let is_calm = |job: &Job| is_alone(job) && job.elapsed() >= CALM;
         let has_only_calm_jobs = !self.jobs.is_empty() && self.jobs.values().all(is_calm);
         // Whether idle power may be learned is known at the instant only.
         let is_known = self.unseen.is_empty() && !is_searching;
-        is_fresh && is_known && has_only_calm_jobs && self.accounts.is_none()
+        // What ended is soon to be written, but for a command's own station, which keeps it.
+        let is_written = self.is_local || (self.ended.is_empty() && self.books.lines.is_empty());
+        is_fresh && is_known && is_written && has_only_calm_jobs && self.accounts.is_none()
     }
 }
 

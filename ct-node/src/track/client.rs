@@ -56,8 +56,11 @@ impl Tracker {
         let silence = Silence::of(self);
         let answer = exchange(&self.socket, request, patience);
         match &answer {
+            // Who does not wait has learned nothing.
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                silence.remember();
+                if !patience.is_zero() {
+                    silence.remember();
+                }
             }
             Err(_) => {}
             Ok(_) => silence.forget(),

@@ -104,8 +104,9 @@ fn suspended(site: &Site) -> Result<()> {
     site.cluster.scontrol(&["resume", &id])?.success();
     ensure!(ended(site, job, 3)?.starts_with("hello\n"));
     let record = &ended_as(site, job, &["failed"])?[0];
-    // It held its node meanwhile.
-    ensure!(record["elapsed_s"].as_f64() > Some(4.5), "{record:#}");
+    // It held its node meanwhile: without that it is over after two seconds. slurmd may be told of either
+    // some tenths of a second late.
+    ensure!(record["elapsed_s"].as_f64() > Some(3.0), "{record:#}");
     has_its_energy(site, 1, record)
 }
 

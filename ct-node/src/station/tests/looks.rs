@@ -42,6 +42,8 @@ fn a_sample_is_made_at_once_of_a_young_job_one_with_a_budget_and_when_the_last_i
     age(&mut bench, 2, Duration::from_secs(60));
     assert!(bench.station.tick(), "a budget may be passed");
     bench.station.job_end(2, Some(0), true);
+    assert!(bench.station.tick(), "what ended is to be written");
+    bench.station.ended_mut().clear();
     assert!(!bench.station.tick());
     for _ in 2..MOST_LOOKS {
         assert!(!bench.station.tick());
