@@ -17,12 +17,13 @@ use crate::slurms::{self, Refused, Run, Runs};
 /// a minute, and a ledger that could not be written is tried again after up to a minute.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// What a record that is off says of itself, and by how many seconds it may be off then.
+/// What a record that is off says of itself, and by how many seconds it may be off then. Towards the end
+/// of the load no hook may come for minutes that would start a killed ct-noded again.
 const FLAGS: [(&str, &str, f64); 5] = [
     ("stood still", "ct-noded stood still", 15.0),
     ("restarted", "the gap is booked from the counters", 15.0),
     ("gap not charged", "the time that ct-noded did not run", 60.0),
-    ("end not told", "its end was not told", 120.0),
+    ("end not told", "its end was not told", 300.0),
     ("start not told", "no hook told of it before its end", 15.0),
 ];
 /// The same for one that says nothing: Slurm counts whole seconds, from before the prolog until after
@@ -200,7 +201,11 @@ fn compare_job(
 
 /// Whether the records of a run, one by node, are of this run of sacct's.
 fn is_of(run: &Run, records: &[Value]) -> bool {
-    is_on_its_nodes(run, records) && records.iter().all(|r| r["end_reason"] == run.state.as_str())
+    // One that never began is sent back at once; that its node had failed Slurm may say only later.
+    let was_sent_back = run.state == "node_fail" && run.start == "None";
+    let is_so =
+        |reason: &Value| *reason == run.state.as_str() || (was_sent_back && *reason == "requeued");
+    is_on_its_nodes(run, records) && records.iter().all(|r| is_so(&r["end_reason"]))
 }
 
 /// Whether they are of a run that had ended by itself when it was sent back: Slurm calls it `requeued`
