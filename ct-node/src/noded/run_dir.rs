@@ -16,6 +16,7 @@ use ct_core::sampler::now;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::note;
 use crate::server::Server;
 
 /// Held for the daemon's life: one ct-noded a node.
@@ -90,7 +91,7 @@ impl RunDir {
     pub(super) fn silent_since(&self) -> Option<SystemTime> {
         let path = self.dir.join(SILENCE_NAME);
         let modified = fs::symlink_metadata(&path).and_then(|m| m.modified()).ok()?;
-        let noted = fs::read_to_string(&path).ok().and_then(|text| text.trim_end().parse().ok());
+        let noted = note::text_of(&path).and_then(|text| text.trim_end().parse().ok());
         let age = noted.and_then(|ms| now().since_boot.checked_sub(Duration::from_millis(ms)));
         Some(age.and_then(|age| SystemTime::now().checked_sub(age)).unwrap_or(modified))
     }

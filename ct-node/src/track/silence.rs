@@ -5,22 +5,21 @@
 
 use std::env;
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ct_core::protocol::SILENCE_NAME;
 use ct_core::sampler::now;
 
 use super::client::Tracker;
+use crate::note;
 
 /// How long it is remembered.
 const REMEMBERED_FOR: Duration = Duration::from_secs(600);
 /// When it is first looked whether ct-noded answers again; then each time at twice that age.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
-/// Most bytes that a note has.
-const MOST_BYTES: u64 = 64;
 
 /// Where it is noted that ct-noded is silent.
 pub(super) struct Silence {
@@ -86,7 +85,7 @@ impl Silence {
 
     fn hooks_say_so(&self) -> bool {
         let Ok(metadata) = fs::symlink_metadata(&self.hooks) else { return false };
-        let noted = text_of(&self.hooks).and_then(|text| text.trim_end().parse().ok());
+        let noted = note::text_of(&self.hooks).and_then(|text| text.trim_end().parse().ok());
         let age = match noted {
             Some(since_ms) => age_of(since_ms),
             // Of an earlier plugin.
@@ -102,7 +101,7 @@ impl Silence {
         if metadata.uid() != self.uid || !metadata.is_file() {
             return None;
         }
-        let text = text_of(&self.own)?;
+        let text = note::text_of(&self.own)?;
         let (since, look_at) = text.trim_end().split_once(' ')?;
         let (since_ms, look_at) =
             (since.parse().ok()?, Duration::from_millis(look_at.parse().ok()?));
@@ -119,16 +118,6 @@ impl Silence {
     }
 }
 
-/// The text of a note; a FIFO or a link in its place is none.
-fn text_of(path: &Path) -> Option<String> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).ok()?;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
-    let mut text = String::new();
-    file.take(MOST_BYTES).read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
 fn since_boot_ms() -> u64 {
     u64::try_from(now().since_boot.as_millis()).unwrap_or(u64::MAX)
 }
@@ -140,6 +129,7 @@ fn age_of(since_ms: u64) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::SystemTime;
 
     use super::*;

@@ -15,8 +15,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::outcome::{
-    MOST_DELAY, Ran, ended, has_its_energy, median_of, nodes_are_up, one_record_each, record, run,
-    signal, submit, wait_for_file, warns,
+    MOST_DELAY, Ran, ended, has_its_energy, lone_jobs, median_of, nodes_are_up, one_record_each,
+    record, run, signal, submit, wait_for_file, warns,
 };
 
 #[test]
@@ -24,11 +24,7 @@ fn killed_before_a_job_in_it_and_at_its_end() -> Result<()> {
     if !e2e_is_possible() {
         return Ok(());
     }
-    let site = Site::builder()
-        .without_report()
-        .plugstack("update_interval=0.5")
-        .config("attribution.policy", "allocated")
-        .start()?;
+    let site = lone_jobs().start()?;
     let kill = || signal(site.wait_for_noded(1)?, Signal::KILL);
 
     kill()?;
@@ -178,11 +174,7 @@ fn stopped_and_killed_is_replaced_and_books_the_gap() -> Result<()> {
     if !e2e_is_possible() {
         return Ok(());
     }
-    let site = Site::builder()
-        .without_report()
-        .plugstack("update_interval=0.5")
-        .config("attribution.policy", "allocated")
-        .start()?;
+    let site = lone_jobs().start()?;
     let pid = site.wait_for_noded(1)?;
     let body = "touch begun; sleep 3; srun true; touch stopped; sleep 1; srun true; exit 3";
     let job = submit(&site, "on\n#SBATCH --exclusive", body)?;
@@ -207,11 +199,7 @@ fn one_that_the_plugin_started_gives_way_to_the_units() -> Result<()> {
     if !e2e_is_possible() {
         return Ok(());
     }
-    let site = Site::builder()
-        .without_report()
-        .plugstack("update_interval=0.5")
-        .config("attribution.policy", "allocated")
-        .start()?;
+    let site = lone_jobs().start()?;
     let of_plugin = site.wait_for_noded(1)?;
     let job = submit(&site, "on\n#SBATCH --exclusive", "touch begun; sleep 4; exit 3")?;
     wait_for_file(&site, "begun")?;
@@ -282,11 +270,7 @@ fn out_of_memory_is_like_killed() -> Result<()> {
     if !e2e_is_possible() || !cgroup_test_is_possible() {
         return Ok(());
     }
-    let site = Site::builder()
-        .without_report()
-        .plugstack("update_interval=0.5")
-        .config("attribution.policy", "allocated")
-        .start()?;
+    let site = lone_jobs().start()?;
     let group = Group::new(&site.cluster.node(1))?;
     let option = "on\n#SBATCH --exclusive";
 

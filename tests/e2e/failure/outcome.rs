@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chrono::DateTime;
-use ct_tests::site::{wait_for, wait_for_long};
+use ct_tests::site::{SiteBuilder, wait_for, wait_for_long};
 use ct_tests::{JobId, Meter, PowerPlant, Site};
 use serde_json::Value;
 
@@ -190,6 +190,14 @@ pub(crate) fn plant_joules(plant: &PowerPlant, record: &Value) -> Result<f64> {
         Ok(DateTime::parse_from_rfc3339(text).with_context(|| format!("{key} {text:?}"))?.into())
     };
     plant.energy_between_j(Meter::Package(0), instant("start")?, instant("end")?)
+}
+
+/// A site whose jobs have their nodes to themselves: what a node drew is its job's.
+pub(crate) fn lone_jobs() -> SiteBuilder {
+    Site::builder()
+        .without_report()
+        .plugstack("update_interval=0.5")
+        .config("attribution.policy", "allocated")
 }
 
 /// Expects that a record has the energy that its node drew meanwhile: of a job alone on its node, with

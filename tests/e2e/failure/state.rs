@@ -11,8 +11,8 @@ use rustix::process::Signal;
 
 use crate::ledger::Tmpfs;
 use crate::outcome::{
-    ended, has_its_energy, nodes_are_up, one_record_each, reconciles, record, run, run_on, signal,
-    submit, wait_for_file,
+    ended, has_its_energy, lone_jobs, nodes_are_up, one_record_each, reconciles, record, run,
+    run_on, signal, submit, wait_for_file,
 };
 
 #[test]
@@ -20,12 +20,7 @@ fn full_or_read_only_costs_no_job_and_no_record() -> Result<()> {
     if !e2e_is_possible() {
         return Ok(());
     }
-    let site = Site::builder()
-        .without_report()
-        .watts(&[100.0, 80.0])
-        .plugstack("update_interval=0.5")
-        .config("attribution.policy", "allocated")
-        .start()?;
+    let site = lone_jobs().watts(&[100.0, 80.0]).start()?;
     let dir = fs::metadata(site.state_dir(1))?;
     let (uid, gid) = (dir.uid(), dir.gid());
     let mounted = |node: usize| -> Result<Tmpfs> {
@@ -64,11 +59,7 @@ fn filled_in_mid_job_loses_nothing_unless_ct_noded_is_killed_as_well() -> Result
     if !e2e_is_possible() {
         return Ok(());
     }
-    let site = Site::builder()
-        .without_report()
-        .plugstack("update_interval=0.5")
-        .config("attribution.policy", "allocated")
-        .start()?;
+    let site = lone_jobs().start()?;
     let dir = fs::metadata(site.state_dir(1))?;
     signal(site.wait_for_noded(1)?, Signal::TERM)?;
     ct_tests::site::wait_for("its end", || site.noded_pid(1).is_none().then_some(()))?;
