@@ -62,6 +62,8 @@ pub struct Sampler {
     sources: Vec<Box<dyn Source>>,
     devices: Vec<Device>,
     tracks: Vec<Track>,
+    /// Of these devices; it is asked for at every sample.
+    longest_interval: Duration,
     rest: Rest,
     /// Where the node's CPU time is, if a split needs it.
     stat: Option<StatFile>,
@@ -112,6 +114,7 @@ impl Sampler {
         Self {
             sources,
             tracks: devices.iter().map(|_| Track::default()).collect(),
+            longest_interval: longest_interval(&devices),
             devices,
             rest: Rest::default(),
             stat: Some(StatFile::new(procfs)),
@@ -219,6 +222,7 @@ impl Sampler {
             self.sources.push(source);
             self.n_found += 1;
         }
+        self.longest_interval = longest_interval(&self.devices);
     }
 
     /// Outages that ended with the last sample: of what device, from when to when, what is lost.
@@ -253,8 +257,7 @@ impl Sampler {
 
     /// The longest time between two samples in which no counter can wrap twice.
     pub fn longest_interval(&self) -> Duration {
-        let longest = self.devices.iter().filter_map(longest_gap).min();
-        longest.map_or(Duration::from_secs(3600), |gap| gap / 2)
+        self.longest_interval
     }
 
     /// Samples now; the interval since the last sample, if there was one.
@@ -376,6 +379,11 @@ impl Sampler {
         self.rest.resume(&earlier.rest);
         self.last = Some(Last { at: earlier.at, busy: earlier.busy.clone() });
     }
+}
+
+fn longest_interval(devices: &[Device]) -> Duration {
+    let longest = devices.iter().filter_map(longest_gap).min();
+    longest.map_or(Duration::from_secs(3600), |gap| gap / 2)
 }
 
 #[cfg(test)]

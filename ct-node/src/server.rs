@@ -4,6 +4,7 @@
 //! is cut off, and costs nobody else anything.
 
 mod client;
+mod doze;
 mod slack;
 
 use std::fs;
@@ -18,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::dispatch::Peer;
 use crate::pace::{Limit, Paces};
 use client::Client;
+use doze::doze;
 use slack::with_slack;
 
 /// Connections at the same time, of everybody.
@@ -44,7 +46,7 @@ pub struct Server {
 }
 
 /// What can be read from.
-struct Ready {
+pub struct Ready {
     listener: bool,
     others: Vec<bool>,
     /// Their places among the clients.
@@ -59,6 +61,10 @@ impl Ready {
 
 /// What one line asks for, to be answered by one line.
 pub type Answer<'a> = &'a mut dyn FnMut(Peer, &[u8], Vec<OwnedFd>) -> String;
+/// A file to wait for, and what for.
+type Wanted<'a> = (BorrowedFd<'a>, PollFlags);
+/// Asked each time that a wait was in vain: how long to wait on, or nothing where there is more to do.
+pub type InVain<'a> = &'a mut dyn FnMut() -> Option<Duration>;
 
 impl Server {
     /// Listens at `path`; the umask says who may connect.
@@ -93,23 +99,56 @@ impl Server {
         self.clients.iter().any(Client::is_hook)
     }
 
-    /// Waits up to `timeout` for a connection, a message, or one of `others` to become readable;
-    /// answers what came. Returns which of `others` are readable.
+    /// Waits up to `timeout` for a connection, a message, or one of `others` to become readable, and
+    /// goes on where it was in vain and `in_vain` says for how long.
     ///
     /// # Errors
     ///
     /// Those of poll(2), but for an interruption.
-    pub fn turn(
-        &mut self,
+    pub fn wait(
+        &self,
         timeout: Duration,
         others: &[BorrowedFd<'_>],
-        answer: Answer<'_>,
-    ) -> io::Result<Vec<bool>> {
+        in_vain: InVain<'_>,
+    ) -> io::Result<Ready> {
         let now = Instant::now();
         let waiting = self.clients.iter().filter(|c| c.has_line());
         let next = waiting.map(|c| self.held_back_for(c, now)).min();
         let timeout = timeout.min(next.unwrap_or(MOST_WAIT)).min(MOST_WAIT);
-        let Ready { listener, others, clients } = self.wait(timeout, others)?;
+        let is_deaf = self.deaf_until.is_some_and(|until| now < until);
+        let listening = if is_deaf { PollFlags::empty() } else { PollFlags::IN };
+        let mut wanted = vec![(self.listener.as_fd(), listening)];
+        wanted.extend(others.iter().map(|fd| (*fd, PollFlags::IN)));
+        // One that is held back is not polled at all: it would be readable, or hung up, all the while.
+        let is_heard = |index: &usize| self.held_back_for(&self.clients[*index], now).is_zero();
+        let heard: Vec<usize> = (0..self.clients.len()).filter(is_heard).collect();
+        wanted.extend(heard.iter().map(|index| self.clients[*index].wanted()));
+        let mut fds: Vec<_> =
+            wanted.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
+        let mut polled = with_slack(timeout, || poll(&mut fds, Some(&timespec(timeout))));
+        // What there is to wait for stays the same where nobody is held back.
+        if polled == Ok(0) && next.is_none() && !is_deaf && doze(&wanted, in_vain) {
+            polled = poll(&mut fds, Some(&timespec(Duration::ZERO)));
+        }
+        match polled {
+            Ok(_) => {}
+            // A signal: its pipe is readable at the next turn.
+            Err(rustix::io::Errno::INTR) => return Ok(Ready::nothing(others.len())),
+            Err(e) => return Err(e.into()),
+        }
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let (own, of_clients) = ready.split_at(1 + others.len());
+        let clients = heard.into_iter().zip(of_clients).filter(|(_, is_ready)| **is_ready);
+        Ok(Ready {
+            listener: own[0],
+            others: own[1..].to_vec(),
+            clients: clients.map(|(index, _)| index).collect(),
+        })
+    }
+
+    /// Answers what came. Returns which of the others are readable.
+    pub fn answer(&mut self, ready: Ready, answer: Answer<'_>) -> Vec<bool> {
+        let Ready { listener, others, clients } = ready;
         for index in clients {
             self.clients[index].receive();
         }
@@ -128,37 +167,7 @@ impl Server {
         if listener {
             self.accept();
         }
-        Ok(others)
-    }
-
-    fn wait(&self, timeout: Duration, others: &[BorrowedFd<'_>]) -> io::Result<Ready> {
-        let now = Instant::now();
-        let is_deaf = self.deaf_until.is_some_and(|until| now < until);
-        let listening = if is_deaf { PollFlags::empty() } else { PollFlags::IN };
-        let mut fds = vec![PollFd::from_borrowed_fd(self.listener.as_fd(), listening)];
-        fds.extend(others.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
-        // One that is held back is not polled at all: it would be readable, or hung up, all the while.
-        let is_heard = |index: &usize| self.held_back_for(&self.clients[*index], now).is_zero();
-        let heard: Vec<usize> = (0..self.clients.len()).filter(is_heard).collect();
-        fds.extend(heard.iter().map(|index| self.clients[*index].poll_fd()));
-        let until = Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        };
-        match with_slack(timeout, || poll(&mut fds, Some(&until))) {
-            Ok(_) => {}
-            // A signal: its pipe is readable at the next turn.
-            Err(rustix::io::Errno::INTR) => return Ok(Ready::nothing(others.len())),
-            Err(e) => return Err(e.into()),
-        }
-        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        let (own, of_clients) = ready.split_at(1 + others.len());
-        let clients = heard.into_iter().zip(of_clients).filter(|(_, is_ready)| **is_ready);
-        Ok(Ready {
-            listener: own[0],
-            others: own[1..].to_vec(),
-            clients: clients.map(|(index, _)| index).collect(),
-        })
+        others
     }
 
     /// How long until a client's next line is answered: at once, unless its user sent too many.
@@ -191,6 +200,22 @@ impl Server {
     }
 }
 
+fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    }
+}
+
+#[cfg(test)]
+impl Server {
+    /// Waits for a while, and answers what came.
+    pub(crate) fn turn(&mut self, timeout: Duration, answer: Answer<'_>) {
+        let ready = self.wait(timeout, &[], &mut || None).unwrap();
+        self.answer(ready, answer);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, Write};
@@ -210,7 +235,7 @@ mod tests {
                 n_lines += 1;
                 format!("{}\n", line.len())
             };
-            server.turn(Duration::from_millis(20), &[], &mut answer).unwrap();
+            server.turn(Duration::from_millis(20), &mut answer);
             n_quiet = if n_lines == before { n_quiet + 1 } else { 0 };
         }
         n_lines
@@ -251,10 +276,46 @@ mod tests {
                 lines.push(line.len());
                 String::new()
             };
-            server.turn(Duration::from_millis(20), &[], &mut answer).unwrap();
+            server.turn(Duration::from_millis(20), &mut answer);
         }
         assert!(lines.contains(&2), "{lines:?}");
         assert!(lines.len() <= 8, "{} lines in four turns", lines.len());
+    }
+
+    #[test]
+    fn what_is_waited_for_ends_a_wait_that_was_in_vain_however_often_and_others_go_on() {
+        let (_dir, path, server) = server();
+        let (mut other, other_end) = UnixStream::pair().unwrap();
+        let ms = Duration::from_millis;
+        let mut n_asked = 0;
+        let mut in_vain = || {
+            n_asked += 1;
+            (n_asked < 4).then_some(ms(5))
+        };
+        let ready = server.wait(ms(5), &[other_end.as_fd()], &mut in_vain).unwrap();
+        assert_eq!((n_asked, ready.listener, ready.others), (4, false, vec![false]));
+
+        // Somebody comes while nothing happens: an hour is not waited for.
+        let mut peer = None;
+        let mut in_vain = || {
+            peer = Some(UnixStream::connect(&path).unwrap());
+            Some(ms(3_600_000))
+        };
+        let ready = server.wait(ms(5), &[other_end.as_fd()], &mut in_vain).unwrap();
+        assert_eq!((ready.listener, ready.others), (true, vec![false]));
+        let mut server = server;
+        server.accept();
+        let mut in_vain = || {
+            peer.as_mut().unwrap().write_all(b"abc\n").unwrap();
+            Some(ms(3_600_000))
+        };
+        let ready = server.wait(ms(5), &[other_end.as_fd()], &mut in_vain).unwrap();
+        assert_eq!((ready.clients, ready.others), (vec![0], vec![false]));
+        // What is there already is not waited for at all.
+        other.write_all(b"x").unwrap();
+        let mut in_vain = || panic!("it was there before");
+        let ready = server.wait(ms(5), &[other_end.as_fd()], &mut in_vain).unwrap();
+        assert_eq!(ready.others, [true]);
     }
 
     #[test]

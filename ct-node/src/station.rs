@@ -309,18 +309,25 @@ impl Station {
     /// Time until the next sample is due: the shortest interval a job asks for, or the idle one; at
     /// the latest at the full hour, so that hours are booked apart.
     pub fn next_sample_in(&self) -> Duration {
+        self.next_sample_after(&now())
+    }
+
+    fn next_sample_after(&self, at: &Moment) -> Duration {
+        let Some(last) = self.looked_at() else { return Duration::ZERO };
+        if hour_of(at) != hour_of(&last) {
+            return Duration::ZERO;
+        }
+        self.interval().saturating_sub(at.since(&last)).min(until_full_hour(at))
+    }
+
+    /// Time from one sample to the next, where nothing happens.
+    fn interval(&self) -> Duration {
         let mut idle = Duration::from_secs_f64(self.config.node.sample_idle_s);
         if self.jobs.is_empty() && self.is_learning() {
             idle = idle.min(LEARNING);
         }
         let asked = self.jobs.values().map(next_of_job).min().unwrap_or(idle);
-        let due = asked.min(idle.max(MOST_IDLE)).min(self.sampler.longest_interval());
-        let at = now();
-        let Some(last) = self.looked_at() else { return Duration::ZERO };
-        if hour_of(&at) != hour_of(&last) {
-            return Duration::ZERO;
-        }
-        due.saturating_sub(at.since(&last)).min(until_full_hour(&at))
+        asked.min(idle.max(MOST_IDLE)).min(self.sampler.longest_interval())
     }
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ReadError;
 use super::cpus::{CpuSet, Packages};
+use super::file::parse_decimal;
 use crate::slurm::CgroupPaths;
 
 /// CPU time of a cgroup since it was made, or between two readings.
@@ -122,7 +123,7 @@ impl Open {
         };
         let whole = |total| CpuReading { total, by_package: Vec::new() };
         let reading = match self.form {
-            Form::Total => parse_ns(text.trim_ascii()).map(Duration::from_nanos).map(whole),
+            Form::Total => parse_decimal(text.trim_ascii()).map(Duration::from_nanos).map(whole),
             Form::ByCpu => parse_by_cpu(text, packages),
             Form::Stat => parse_cpu_stat(text).map(whole),
         };
@@ -141,7 +142,7 @@ fn parse_by_cpu(text: &[u8], packages: &Packages) -> Option<CpuReading> {
     let mut total = 0_u64;
     let words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     for (cpu, word) in (0..).zip(words) {
-        let ns = parse_ns(word)?;
+        let ns = parse_decimal(word)?;
         total = total.checked_add(ns)?;
         if let Some(index) = packages.index_of(cpu) {
             by_package[index] += ns;
@@ -155,16 +156,6 @@ fn parse_by_cpu(text: &[u8], packages: &Packages) -> Option<CpuReading> {
 /// Bytes of the times of some 500 CPUs; a longer file is read in pieces.
 const MOST_BYTES: usize = 8192;
 
-fn parse_ns(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |ns, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        ns.checked_mul(10)?.checked_add(digit)
-    })
-}
-
 /// Reads a file that is shorter than the buffer.
 fn read_small<'a>(path: &Path, buffer: &'a mut [u8]) -> std::io::Result<&'a str> {
     let n = fs::File::open(path)?.read(buffer)?;
@@ -173,7 +164,7 @@ fn read_small<'a>(path: &Path, buffer: &'a mut [u8]) -> std::io::Result<&'a str>
 
 fn parse_cpu_stat(text: &[u8]) -> Option<Duration> {
     let usage = text.split(|b| *b == b'\n').find_map(|l| l.strip_prefix(b"usage_usec "))?;
-    parse_ns(usage.trim_ascii()).map(Duration::from_micros)
+    parse_decimal(usage.trim_ascii()).map(Duration::from_micros)
 }
 
 /// The CPUs that a job's cgroup may use: `cpuset.effective_cpus`, `cpuset.cpus` (v1) or

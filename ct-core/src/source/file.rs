@@ -161,6 +161,18 @@ pub(super) fn entries(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// Digits and nothing else, of a number that fits; without the code that text needs, as most of what a
+/// sample takes is code that is not in the caches.
+pub(super) fn parse_decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
 fn parse_integer(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }

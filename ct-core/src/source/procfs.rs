@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::ReadError;
 use super::cpus::MOST_CPUS;
+use super::file::parse_decimal;
 use crate::sample::CpuBusy;
 
 /// Ticks per second of `/proc/stat`: USER_HZ, 100 on every Linux that Slurm runs on.
@@ -36,7 +37,7 @@ pub fn read_node_cpu(procfs: &Path) -> Result<NodeCpu, ReadError> {
 fn parse_stat(text: &str) -> Option<NodeCpu> {
     let mut lines = text.lines();
     let all = lines.next()?.strip_prefix("cpu ")?;
-    let busy = busy_of_line(all)?;
+    let busy = busy_of_line(all.as_bytes())?;
     let is_cpu = |l: &&str| {
         l.strip_prefix("cpu").is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
     };
@@ -45,11 +46,11 @@ fn parse_stat(text: &str) -> Option<NodeCpu> {
 }
 
 /// The time a CPU, or all of them, were busy, from the numbers of its line.
-fn busy_of_line(line: &str) -> Option<Duration> {
+fn busy_of_line(line: &[u8]) -> Option<Duration> {
     // user nice system idle iowait irq softirq steal; guest times are inside user and nice.
     // Idle, waiting and stolen time (which ran on another guest) drew nothing here.
-    let mut words = line.split_ascii_whitespace();
-    let mut next = || words.next()?.parse::<u64>().ok();
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let mut next = || parse_decimal(words.next()?);
     let (user, nice, system) = (next()?, next()?, next()?);
     let (_idle, _iowait) = (next()?, next()?);
     let (irq, softirq) = (next()?, next()?);
@@ -94,10 +95,10 @@ impl StatFile {
             }
             self.buffer.resize(2 * n, 0);
         };
-        let text = String::from_utf8_lossy(&self.buffer[..n]);
-        let busy = parse_cpu_busy(&text).ok_or_else(|| ReadError::Parse {
+        let text = &self.buffer[..n];
+        let busy = parse_cpu_busy(text).ok_or_else(|| ReadError::Parse {
             path: self.path.clone(),
-            text: text.chars().take(60).collect(),
+            text: String::from_utf8_lossy(text).chars().take(60).collect(),
         })?;
         self.file = Some(file);
         Ok(busy)
@@ -110,25 +111,20 @@ fn has_all_cpus(text: &[u8]) -> bool {
     lines.into_iter().any(|line| line.len() >= 3 && !line.starts_with(b"cpu"))
 }
 
-fn parse_cpu_busy(text: &str) -> Option<CpuBusy> {
-    let all = text.lines().next()?.strip_prefix("cpu ")?;
-    Some(CpuBusy { all: busy_of_line(all)?, by_cpu: parse_by_cpu(text)? })
-}
-
-/// By number, from the lines after the first.
-fn parse_by_cpu(text: &str) -> Option<Vec<Duration>> {
-    let mut busy = Vec::new();
-    for line in text.lines().skip(1) {
-        let Some((cpu, times)) = line.strip_prefix("cpu").and_then(|l| l.split_once(' ')) else {
-            break;
-        };
-        let cpu = cpu.parse::<u32>().ok().filter(|c| *c < MOST_CPUS)? as usize;
-        if busy.len() <= cpu {
-            busy.resize(cpu + 1, Duration::ZERO);
+/// Of all CPUs, and by number, from the lines that come first; the rest is not looked at.
+fn parse_cpu_busy(text: &[u8]) -> Option<CpuBusy> {
+    let mut lines = text.split(|b| *b == b'\n');
+    let all = busy_of_line(lines.next()?.strip_prefix(b"cpu ")?)?;
+    let mut by_cpu = Vec::new();
+    for line in lines.map_while(|line| line.strip_prefix(b"cpu")) {
+        let (cpu, times) = line.split_at(line.iter().position(|b| *b == b' ')?);
+        let cpu = usize::try_from(parse_decimal(cpu)?).ok().filter(|c| *c < MOST_CPUS as usize)?;
+        if by_cpu.len() <= cpu {
+            by_cpu.resize(cpu + 1, Duration::ZERO);
         }
-        busy[cpu] = busy_of_line(times)?;
+        by_cpu[cpu] = busy_of_line(times)?;
     }
-    Some(busy)
+    Some(CpuBusy { all, by_cpu })
 }
 
 fn from_ticks(ticks: u64) -> Duration {
@@ -284,8 +280,18 @@ mod tests {
         let text =
             "cpu  30 0 0 9 0 0 0 0\ncpu0 10 1 2 9 5 3 4 7 0 0\ncpu2 20 0 0 0 0 0 0\nintr 1\n";
         let ms = Duration::from_millis;
-        let busy = parse_cpu_busy(text).unwrap();
+        let busy = parse_cpu_busy(text.as_bytes()).unwrap();
         assert_eq!((busy.all, busy.by_cpu), (ms(300), vec![ms(200), ms(0), ms(200)]));
+        for (line, what) in [
+            ("cpu-1 1 1 1 1 1 1 1", "no number"),
+            ("cpu99999999 1 1 1 1 1 1 1", "too many"),
+            ("cpu0 1 1 1 1 1 1", "cut"),
+            ("cpu0 1 1 1 1 1 1 18446744073709551616", "beyond 64 bits"),
+            ("cpu0 1 1 1 1 1 1 -1", "negative"),
+        ] {
+            let text = format!("cpu  1 1 1 1 1 1 1\n{line}\nintr 1\n");
+            assert_eq!(parse_cpu_busy(text.as_bytes()), None, "{what}");
+        }
         let dir = tempfile::tempdir().unwrap();
         let cpus = (0..500).map(|cpu| format!("cpu{cpu} {cpu} 0 0 0 0 0 0 0 0 0\n"));
         let interrupts = "7 ".repeat(9000);

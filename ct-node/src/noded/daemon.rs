@@ -30,15 +30,15 @@ use crate::series_watch::SeriesWatch;
 use crate::server::Server;
 use crate::station::{Ended, Station};
 
-/// Time between two looks for jobs that are gone.
+/// Longest time without a look for jobs that are gone.
 const LOOK_FOR_LOST: Duration = Duration::from_secs(10);
 /// Time in which a user's refused requests are logged once.
 const REFUSALS: Duration = Duration::from_secs(60);
 /// How long the end waits for the ledger.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Longest time between two turns of all that follows a sample, where it changed nothing but energies:
-/// what a wake-up costs is code that is not in the caches. Less than ten seconds by what a wake-up may be
-/// late.
+/// Longest time between two turns of all that follows a sample, where it changed nothing but energies,
+/// and between two looks for jobs that are gone, which are made together: what a wake-up costs is code
+/// that is not in the caches. Less than ten seconds by what a wake-up may be late.
 const QUIET: Duration = Duration::from_millis(9500);
 /// Time between two looks at jobs whose end is being found out.
 const CLOSING: Duration = Duration::from_millis(500);
@@ -136,10 +136,12 @@ impl Daemon {
         let watch = self.run_dir.fd().map(|fd| fd.try_clone_to_owned()).transpose()?;
         loop {
             let timeout = self.timeout();
+            let calm_until = self.calm_until(last_look);
             let mut others = vec![signals.as_fd(), wake.as_fd()];
             others.extend(watch.as_ref().map(AsFd::as_fd));
-            let ready = server
-                .turn(timeout, &others, &mut |peer, line, fds| self.answer(peer, line, fds))?;
+            let mut in_vain = || self.station.hold_on(calm_until);
+            let ready = server.wait(timeout, &others, &mut in_vain)?;
+            let ready = server.answer(ready, &mut |peer, line, fds| self.answer(peer, line, fds));
             if ready[0] || self.is_over {
                 self.end();
                 return Ok(());
@@ -170,17 +172,27 @@ impl Daemon {
                     self.station.tick();
                 }
             }
-            if last_look.elapsed() >= LOOK_FOR_LOST {
+            let is_look_due = last_look.elapsed() >= QUIET;
+            if is_look_due {
                 last_look = Instant::now();
                 self.closing.look_for_lost(&self.station);
                 if !server.has_hooks() && !self.late.is_recent() {
                     self.hear_untold(None);
                 }
             }
-            if !self.is_quiet() || self.last_turn.elapsed() >= QUIET {
+            if is_look_due || !self.is_quiet() || self.last_turn.elapsed() >= QUIET {
                 self.after_event();
             }
         }
+    }
+
+    /// Until when samples need only be looked at, if nothing else happens.
+    fn calm_until(&self, last_look: Instant) -> Instant {
+        let now = Instant::now();
+        if !self.is_quiet() {
+            return now;
+        }
+        (now + self.station.calm_for()).min(self.last_turn.min(last_look) + QUIET)
     }
 
     /// Takes up ends that hooks told and nobody answered for.

@@ -7,10 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use ct_core::protocol::{Inbox, MAX_MESSAGE, MOST_HANDLES, Reply, to_line};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::PollFlags;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-use super::Answer;
+use super::{Answer, Wanted};
 use crate::dispatch::Peer;
 
 /// After this time without a line a connection is closed: places are few.
@@ -55,9 +55,9 @@ impl Client {
         self.is_closed
     }
 
-    pub(super) fn poll_fd(&self) -> PollFd<'_> {
+    pub(super) fn wanted(&self) -> Wanted<'_> {
         let writing = if self.output.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-        PollFd::from_borrowed_fd(self.stream.as_fd(), PollFlags::IN | writing)
+        (self.stream.as_fd(), PollFlags::IN | writing)
     }
 
     /// Whether a whole line waits to be answered.

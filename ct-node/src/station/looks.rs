@@ -3,7 +3,7 @@
 //! Most of what a wake-up costs is code that is not in the caches any more: to split ten samples in a
 //! row costs little more than to split one. What is read, and when, is the same.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ct_core::job::Job;
 use ct_core::sample::Moment;
@@ -12,8 +12,9 @@ use ct_core::sampler::{Look, now};
 use super::Station;
 use super::activity::CpuTimes;
 
-/// Longest time in which looks are only kept; a daemon that is killed meanwhile books it as a gap.
-const HOLD: Duration = Duration::from_secs(10);
+/// Longest time in which looks are only kept, with what wake-ups may be late; a daemon that is killed
+/// meanwhile books it as a gap.
+const HOLD: Duration = Duration::from_millis(10_500);
 /// Age from which a job is left alone: much is found out about one that has just begun.
 const CALM: Duration = Duration::from_secs(10);
 /// Most looks that are kept.
@@ -29,11 +30,25 @@ pub(super) struct NodeLook {
 impl Station {
     /// A sample is due: it is made, or only looked at and kept. Returns whether all are made.
     pub fn tick(&mut self) -> bool {
-        if !self.may_hold() {
+        if self.calm_for().is_zero() {
             self.sample();
             return true;
         }
         self.hold()
+    }
+
+    /// While it is calm and nothing happens but that time passes, up to `until`: looks where it is time
+    /// to, and says how long it is until the next look; nothing where something is to be seen to.
+    pub fn hold_on(&mut self, until: Instant) -> Option<Duration> {
+        if Instant::now() >= until {
+            return None;
+        }
+        let wait = self.next_sample_in();
+        if !wait.is_zero() {
+            return Some(wait);
+        }
+        let is_made = self.hold();
+        self.looked_at().filter(|_| !is_made).map(|at| self.next_sample_after(&at))
     }
 
     /// Looks, and keeps that, unless something in it is to be seen to at once.
@@ -77,12 +92,9 @@ impl Station {
         }
     }
 
-    /// Whether nothing depends on what the next sample says, and the last one is not long ago.
-    fn may_hold(&self) -> bool {
-        // By the next look it would be too old, where looks are far apart.
-        let at = now();
-        let until_next = self.looked_at().map_or(HOLD, |last| at.since(&last));
-        let is_fresh = self.sampled_at.is_some_and(|last| at.since(&last) + until_next <= HOLD);
+    /// How long nothing will depend on what the next samples say, if nothing happens; the last one that
+    /// was made is never long ago.
+    pub fn calm_for(&self) -> Duration {
         let is_searching = self.sampler.is_searching() || self.is_looking_for_gpus();
         let is_calm = |job: &Job| is_alone(job) && job.elapsed() >= CALM;
         let has_only_calm_jobs = !self.jobs.is_empty() && self.jobs.values().all(is_calm);
@@ -90,7 +102,12 @@ impl Station {
         let is_known = self.unseen.is_empty() && !is_searching;
         // What ended is soon to be written, but for a command's own station, which keeps it.
         let is_written = self.is_local || (self.ended.is_empty() && self.books.lines.is_empty());
-        is_fresh && is_known && is_written && has_only_calm_jobs && self.accounts.is_none()
+        if !(is_known && is_written && has_only_calm_jobs && self.accounts.is_none()) {
+            return Duration::ZERO;
+        }
+        let age = self.sampled_at.map_or(HOLD, |last| now().since(&last));
+        // By the next look it would be too old, where looks are far apart.
+        HOLD.saturating_sub(age).saturating_sub(self.interval())
     }
 }
 

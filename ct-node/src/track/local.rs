@@ -203,6 +203,12 @@ impl Local {
             self.end_if_wanted(child);
             let timeout = self.station.next_sample_in();
             let timeout = if self.ending.is_some() { timeout.min(ENDING) } else { timeout };
+            let is_ending = self.ending.is_some();
+            let calm_for = if is_ending { Duration::ZERO } else { self.station.calm_for() };
+            let calm_until = Instant::now() + calm_for;
+            let others = [signals.child.as_fd(), signals.end.as_fd(), self.found.as_fd()];
+            let mut in_vain = || self.station.hold_on(calm_until);
+            let ready = self.server.wait(timeout, &others, &mut in_vain)?;
             let (station, logs, outputs) = (&mut self.station, &mut self.logs, &mut self.outputs);
             let owner = geteuid().as_raw();
             let mut answer = |peer: Peer, line: &[u8], fds: Vec<OwnedFd>| {
@@ -219,8 +225,7 @@ impl Local {
                 };
                 to_line(&reply).unwrap_or_default()
             };
-            let others = [signals.child.as_fd(), signals.end.as_fd(), self.found.as_fd()];
-            let ready = self.server.turn(timeout, &others, &mut answer)?;
+            let ready = self.server.answer(ready, &mut answer);
             if ready[0] {
                 drain(&signals.child);
                 may_have_ended = true;

@@ -52,6 +52,34 @@ fn a_sample_is_made_at_once_of_a_young_job_one_with_a_budget_and_when_the_last_i
 }
 
 #[test]
+fn while_it_is_calm_it_is_looked_in_time_and_said_when_to_look_again() {
+    let mut bench = Bench::new();
+    let option = Some("update_interval:0.5".to_owned());
+    bench.station.job_start(JobFacts { option, ..facts(1, 4) });
+    assert_eq!(bench.station.calm_for(), Duration::ZERO, "the job has just begun");
+    age(&mut bench, 1, Duration::from_secs(60));
+    bench.station.sample();
+    let calm_for = bench.station.calm_for();
+    assert!((9.0..10.5).contains(&calm_for.as_secs_f64()), "{calm_for:?}");
+    let until = Instant::now() + calm_for;
+    // It is not time yet.
+    let wait = bench.station.hold_on(until).unwrap();
+    assert_eq!(bench.station.looks.len(), 0);
+    assert!(!wait.is_zero() && wait <= Duration::from_millis(500), "{wait:?}");
+    std::thread::sleep(wait);
+    bench.draw(8);
+    let wait = bench.station.hold_on(until).unwrap();
+    assert_eq!((bench.station.looks.len(), bench.joules(1)), (1, 0));
+    std::thread::sleep(wait);
+    assert_eq!(bench.station.hold_on(Instant::now()), None, "the time is over");
+    assert_eq!(bench.station.looks.len(), 1);
+    // A meter fails: what was read is made a sample of, and there is more to see to.
+    *bench.counter.lock().unwrap() = u64::MAX;
+    assert_eq!(bench.station.hold_on(until), None);
+    assert_eq!((bench.station.looks.len(), bench.joules(1)), (0, 8));
+}
+
+#[test]
 fn a_meter_that_fails_is_seen_to_at_once() {
     let mut bench = Bench::new();
     bench.station.job_start(facts(1, 4));
