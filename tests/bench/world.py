@@ -119,22 +119,22 @@ class Noded:
         self.process = subprocess.Popen(
             plant.command([programs + "/ct-noded", "--config", config, "--node", "n1"]),
             stderr=subprocess.PIPE, text=True)
-        self.socket = socket.socket(socket.AF_UNIX)
         while True:
             try:
-                self.socket.connect(self.dir + "/run/noded.sock")
+                self.ask(op="ping")
                 break
             except OSError:
                 if self.process.poll() is not None or time.perf_counter() > begin + 20:
                     sys.exit(f"ct-noded does not answer: {self.process.stderr.read()}")
                 time.sleep(0.001)
-        self.replies = self.socket.makefile()
-        self.ask(op="ping")
         self.startup_s = time.perf_counter() - begin
 
     def ask(self, **request):
-        self.socket.sendall((json.dumps({"v": 1, **request}) + "\n").encode())
-        reply = json.loads(self.replies.readline())
+        """One request on a connection of its own, as hooks have it: a silent one is soon closed."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self.dir + "/run/noded.sock")
+            connection.sendall((json.dumps({"v": 1, **request}) + "\n").encode())
+            reply = json.loads(connection.makefile().readline())
         if reply["reply"] == "error":
             sys.exit(f"ct-noded says {reply['message']!r}")
 

@@ -189,7 +189,8 @@ impl Daemon {
     /// Until when samples need only be looked at, if nothing else happens.
     fn calm_until(&self, last_look: Instant) -> Instant {
         let now = Instant::now();
-        if !self.is_quiet() {
+        // Where the kernel does not tell of notes, they are looked for with every sample.
+        if !self.is_quiet() || self.run_dir.fd().is_none() {
             return now;
         }
         (now + self.station.calm_for()).min(self.last_turn.min(last_look) + QUIET)
