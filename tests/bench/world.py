@@ -164,5 +164,4 @@ class Noded:
         self.process.terminate()
         self.process.wait()
         self.process.stderr.close()
-        self.socket.close()
         shutil.rmtree(self.dir)
