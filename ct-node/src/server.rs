@@ -218,7 +218,7 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader, Write};
+    use std::io::{BufRead, BufReader, Read, Write};
     use std::os::unix::net::UnixStream;
 
     use ct_core::protocol::MAX_MESSAGE;
@@ -295,11 +295,11 @@ mod tests {
         let ready = server.wait(ms(5), &[other_end.as_fd()], &mut in_vain).unwrap();
         assert_eq!((n_asked, ready.listener, ready.others), (4, false, vec![false]));
 
-        // Somebody comes while nothing happens: an hour is not waited for.
+        // Somebody comes while nothing happens: ten seconds are not waited for.
         let mut peer = None;
         let mut in_vain = || {
             peer = Some(UnixStream::connect(&path).unwrap());
-            Some(ms(3_600_000))
+            Some(ms(10_000))
         };
         let ready = server.wait(ms(5), &[other_end.as_fd()], &mut in_vain).unwrap();
         assert_eq!((ready.listener, ready.others), (true, vec![false]));
@@ -307,10 +307,27 @@ mod tests {
         server.accept();
         let mut in_vain = || {
             peer.as_mut().unwrap().write_all(b"abc\n").unwrap();
-            Some(ms(3_600_000))
+            Some(ms(10_000))
         };
         let ready = server.wait(ms(5), &[other_end.as_fd()], &mut in_vain).unwrap();
         assert_eq!((ready.clients, ready.others), (vec![0], vec![false]));
+        server.clients.clear();
+        // A signal comes while there is nothing.
+        let mut signal = Some(other.try_clone().unwrap());
+        let mut in_vain = || {
+            if let Some(mut signal) = signal.take() {
+                std::thread::spawn(move || {
+                    std::thread::sleep(ms(50));
+                    signal.write_all(b"x").unwrap();
+                });
+            }
+            Some(ms(10_000))
+        };
+        let begun = Instant::now();
+        let ready = server.wait(ms(5), &[other_end.as_fd()], &mut in_vain).unwrap();
+        assert_eq!(ready.others, [true]);
+        assert!(begun.elapsed() < ms(9_000), "{:?}", begun.elapsed());
+        assert_eq!((&other_end).read(&mut [0]).unwrap(), 1);
         // What is there already is not waited for at all.
         other.write_all(b"x").unwrap();
         let mut in_vain = || panic!("it was there before");

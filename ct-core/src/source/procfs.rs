@@ -117,7 +117,8 @@ fn parse_cpu_busy(text: &[u8]) -> Option<CpuBusy> {
     let all = busy_of_line(lines.next()?.strip_prefix(b"cpu ")?)?;
     let mut by_cpu = Vec::new();
     for line in lines.map_while(|line| line.strip_prefix(b"cpu")) {
-        let (cpu, times) = line.split_at(line.iter().position(|b| *b == b' ')?);
+        let Some(end) = line.iter().position(|b| *b == b' ') else { break };
+        let (cpu, times) = line.split_at(end);
         let cpu = usize::try_from(parse_decimal(cpu)?).ok().filter(|c| *c < MOST_CPUS as usize)?;
         if by_cpu.len() <= cpu {
             by_cpu.resize(cpu + 1, Duration::ZERO);

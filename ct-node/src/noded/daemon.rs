@@ -135,7 +135,7 @@ impl Daemon {
         // It is the same one for as long as we run.
         let watch = self.run_dir.fd().map(|fd| fd.try_clone_to_owned()).transpose()?;
         loop {
-            let timeout = self.timeout();
+            let timeout = self.timeout(last_look);
             let calm_until = self.calm_until(last_look);
             let mut others = vec![signals.as_fd(), wake.as_fd()];
             others.extend(watch.as_ref().map(AsFd::as_fd));
@@ -164,24 +164,27 @@ impl Daemon {
                     return Err(e.context(what));
                 }
             }
+            let is_turn_due = self.last_turn.min(last_look).elapsed() >= QUIET;
             if self.station.next_sample_in().is_zero() {
                 self.unseen.look_if_due(&mut self.station);
-                if self.last_turn.elapsed() >= QUIET {
+                if is_turn_due {
                     self.station.sample();
                 } else {
                     self.station.tick();
                 }
             }
-            let is_look_due = last_look.elapsed() >= QUIET;
-            if is_look_due {
+            if is_turn_due {
                 last_look = Instant::now();
                 self.closing.look_for_lost(&self.station);
                 if !server.has_hooks() && !self.late.is_recent() {
                     self.hear_untold(None);
                 }
             }
-            if is_look_due || !self.is_quiet() || self.last_turn.elapsed() >= QUIET {
+            if is_turn_due || !self.is_quiet() {
                 self.after_event();
+            }
+            if is_turn_due {
+                self.state.save_unless_new(&self.station);
             }
         }
     }
@@ -230,11 +233,15 @@ impl Daemon {
         self.closing.finish(LAST_WORDS);
     }
 
-    fn timeout(&self) -> Duration {
+    fn timeout(&self, last_look: Instant) -> Duration {
         let next = self.station.next_sample_in();
         let is_busy = self.closing.is_busy() || self.endings.is_busy();
         let next = if is_busy { next.min(CLOSING) } else { next };
-        if self.station.jobs().is_empty() { next } else { next.min(LOOK_FOR_LOST) }
+        if self.station.jobs().is_empty() {
+            return next;
+        }
+        let turn = self.last_turn.min(last_look) + LOOK_FOR_LOST;
+        next.min(turn.saturating_duration_since(Instant::now()))
     }
 
     fn answer(&mut self, peer: Peer, line: &[u8], fds: Vec<OwnedFd>) -> String {

@@ -134,6 +134,14 @@ impl StateDir {
         is_new
     }
 
+    /// Writes down everything, unless that was done just now.
+    pub(super) fn save_unless_new(&mut self, station: &Station) {
+        let is_new = |saved: &Saved| saved.at.elapsed() < LEAST_PAUSE.max(saved.took * TIME_SHARE);
+        if !self.saved.as_ref().is_some_and(is_new) {
+            self.save(station);
+        }
+    }
+
     /// Writes down everything if a job came or went, or enough time has passed; the counters and
     /// every job are of the same instant, so that a gap can be booked from them.
     pub(super) fn save_if_due(&mut self, station: &Station) {

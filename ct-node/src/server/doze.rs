@@ -11,21 +11,20 @@ use super::slack::with_slack;
 use super::{InVain, Wanted, timespec};
 
 /// Waits for as long as `in_vain` says, again and again; ends where it says nothing, or something may be
-/// ready. Returns whether there was such a wait.
+/// ready. Returns whether there was such a wait; where there was none, `in_vain` was asked all the same.
 pub(super) fn doze(wanted: &[Wanted<'_>], in_vain: InVain<'_>) -> bool {
     let Some(first) = in_vain() else { return false };
     // Without an instance, for want of descriptors, each wait is one of poll(2).
     let Ok(instance) = instance(wanted) else { return false };
-    with_slack(first, || {
-        let mut next = Some(first);
-        while let Some(timeout) = next {
-            let mut event = [Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }];
-            match epoll::wait(&instance, &mut event, Some(&timespec(timeout))) {
-                Ok(0) => next = in_vain(),
-                _ => return,
-            }
+    let mut next = Some(first);
+    while let Some(timeout) = next {
+        let mut event = [Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }];
+        let wait = || epoll::wait(&instance, &mut event, Some(&timespec(timeout)));
+        match with_slack(timeout, wait) {
+            Ok(0) => next = in_vain(),
+            _ => break,
         }
-    });
+    }
     true
 }
 

@@ -47,8 +47,10 @@ impl Station {
         if !wait.is_zero() {
             return Some(wait);
         }
-        let is_made = self.hold();
-        self.looked_at().filter(|_| !is_made).map(|at| self.next_sample_after(&at))
+        if self.hold() {
+            return None;
+        }
+        self.looked_at().map(|at| self.next_sample_after(&at))
     }
 
     /// Looks, and keeps that, unless something in it is to be seen to at once.

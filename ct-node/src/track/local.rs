@@ -242,9 +242,10 @@ impl Local {
                 let unsaid = self.station.job_mut(self.job_id).map(Job::take_unsaid);
                 eprint_text(&unsaid.unwrap_or_default());
             }
-            if self.station.next_sample_in().is_zero() && self.station.tick() {
-                self.flush();
+            if self.station.next_sample_in().is_zero() {
+                self.station.tick();
             }
+            self.flush();
         }
     }
 
