@@ -2,7 +2,8 @@
 //!
 //! Owns the sources. `choice` says which there are, `search` finds those that may keep us waiting,
 //! `health` says what a reading is worth, `rest` what a meter of the whole node adds. A device that does
-//! not answer contributes nothing to this interval and is booked at its next answer, as its counter went on; what counts only while we run is lost.
+//! not answer contributes nothing to this interval and is booked at its next answer, as its counter went
+//! on; what counts only while we run is lost.
 
 mod choice;
 mod health;

@@ -181,10 +181,7 @@ impl Daemon {
                 }
             }
             if is_turn_due || !self.is_quiet() {
-                self.after_event();
-            }
-            if is_turn_due {
-                self.state.save_unless_new(&self.station);
+                self.turn(is_turn_due);
             }
         }
     }
@@ -293,6 +290,11 @@ impl Daemon {
     }
 
     fn after_event(&mut self) {
+        self.turn(false);
+    }
+
+    /// All that follows an event, or a time without one.
+    fn turn(&mut self, is_due: bool) {
         (self.is_eventful, self.last_turn) = (false, Instant::now());
         take_epochs(&mut self.station, &mut self.logs, &self.outputs);
         self.running.turn(&mut self.station);
@@ -300,6 +302,6 @@ impl Daemon {
         self.endings.turn(&mut self.station);
         self.closing.turn(&mut self.station, &mut self.logs, &mut self.state);
         self.live.publish(&self.station);
-        self.state.save_if_due(&self.station);
+        self.state.save_if_due(&self.station, is_due);
     }
 }

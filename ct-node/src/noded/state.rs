@@ -134,21 +134,14 @@ impl StateDir {
         is_new
     }
 
-    /// Writes down everything, unless that was done just now.
-    pub(super) fn save_unless_new(&mut self, station: &Station) {
-        let is_new = |saved: &Saved| saved.at.elapsed() < LEAST_PAUSE.max(saved.took * TIME_SHARE);
-        if !self.saved.as_ref().is_some_and(is_new) {
-            self.save(station);
-        }
-    }
-
     /// Writes down everything if a job came or went, or enough time has passed; the counters and
-    /// every job are of the same instant, so that a gap can be booked from them.
-    pub(super) fn save_if_due(&mut self, station: &Station) {
+    /// every job are of the same instant, so that a gap can be booked from them. A turn that time alone
+    /// asks for is the last one for a while, and pauses no longer than an urgent one.
+    pub(super) fn save_if_due(&mut self, station: &Station, is_turn_due: bool) {
         let jobs = job_marks(station);
         let is_due = self.saved.as_ref().is_none_or(|saved| {
-            let is_urgent = self.failing_since.is_some() || saved.marks != marks(station);
-            let pause = if is_urgent { LEAST_PAUSE } else { LONG_PAUSE };
+            let is_behind = self.failing_since.is_some() || saved.marks != marks(station);
+            let pause = if is_behind || is_turn_due { LEAST_PAUSE } else { LONG_PAUSE };
             saved.jobs != jobs || saved.at.elapsed() >= pause.max(saved.took * TIME_SHARE)
         });
         if is_due {

@@ -74,7 +74,7 @@ fn an_end_that_is_found_out_is_kept_before_it_is_forgotten_that_the_job_ran() {
     state.save(&first);
     let fate = Fate::Ended(EndReason::Completed, Told::default());
     closing.hear_of_running((1, 0), fate, &mut first, &mut state);
-    state.save_if_due(&first);
+    state.save_if_due(&first, false);
     // Killed right here, before the next turn.
     let mut second = station();
     StateDir::new(dir.path(), Path::new("/nonexistent")).restore(&mut second);

@@ -27,7 +27,7 @@ fn running_jobs_are_taken_up_and_ended_ones_are_not_run_again() {
     let mut first = station();
     start(&mut first, 1);
     start(&mut first, 2);
-    state.save_if_due(&first);
+    state.save_if_due(&first, false);
     // The daemon dies after the end of job 2 was written down, and before the others were.
     first.job_end(2, Some(0), true);
     state.save_ended(&mut first.ended_mut()[0]);
@@ -200,20 +200,20 @@ fn saves_are_spread_unless_a_job_comes_or_goes() {
     let file = dir.path().join("jobs/running.json");
     let mut station = station();
     start(&mut station, 1);
-    state.save_if_due(&station);
+    state.save_if_due(&station, false);
     fs::remove_file(&file).unwrap();
-    state.save_if_due(&station);
+    state.save_if_due(&station, false);
     assert!(!file.exists(), "saved again within a second");
     start(&mut station, 2);
-    state.save_if_due(&station);
+    state.save_if_due(&station, false);
     assert!(file.exists(), "a new job was not saved");
     fs::remove_file(&file).unwrap();
     let saved = state.saved.as_mut().unwrap();
     saved.at = saved.at.checked_sub(LEAST_PAUSE).unwrap();
-    state.save_if_due(&station);
+    state.save_if_due(&station, false);
     assert!(!file.exists(), "saved though jobs have but drawn more");
     station.epoch_start(2);
-    state.save_if_due(&station);
+    state.save_if_due(&station, false);
     assert!(file.exists(), "the mark of an epoch was not saved");
 }
 
@@ -225,4 +225,21 @@ fn a_file_that_cannot_be_replaced_leaves_nothing_beside_it() {
     fs::create_dir(&path).unwrap();
     assert!(replace_durably(&path, b"{}").is_err() && replace(&path, b"{}").is_err());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_turn_that_time_alone_asks_for_saves_what_an_event_does_not_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = state_dir(dir.path());
+    let mut station = station();
+    start(&mut station, 1);
+    state.save_if_due(&station, false);
+    for (age_s, is_turn_due, is_saved) in
+        [(0, true, false), (2, false, false), (2, true, true), (10, false, true)]
+    {
+        let seq = state.seq;
+        state.saved.as_mut().unwrap().at = Instant::now() - Duration::from_secs(age_s);
+        state.save_if_due(&station, is_turn_due);
+        assert_eq!(state.seq > seq, is_saved, "{age_s} s, {is_turn_due}");
+    }
 }
